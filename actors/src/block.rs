@@ -1,0 +1,373 @@
+//! The seat block: one owner of the seats of one block of one event, its holds and their expiries.
+//!
+//! Owns which seat belongs to whom; a seat is claimed by one hold at a time. Seats move
+//! `free → held → bound → sold`, back to free by release, expiry or return, and between free and blocked by the organizer.
+//! It never expires a bound hold: only the order desk lets go of it. Money and orders are [`crate::order`]'s.
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::address::BlockRef;
+use crate::event::{Rules, Sale};
+use crate::ids::{Customer, HoldId, OrderId};
+use crate::money::Money;
+use crate::time::Millis;
+
+/// A seat of a block: its index in row-major order, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SeatIx(pub u32);
+
+/// What the public sees of a seat. The numbers are the API's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum SeatState {
+    /// Can be had.
+    Free = 0,
+    /// Promised to somebody: held, or bound to an order.
+    Held = 1,
+    /// Sold.
+    Sold = 2,
+    /// A house seat: not for sale.
+    Blocked = 3,
+}
+
+/// A row of seats, numbered from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its name: `7`, `AA`.
+    pub name: String,
+    /// How many seats it has, 1 to 1,000.
+    pub seats: u16,
+}
+
+/// The places of a block. A seat's name is `row-number`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// Rows from the front to the back.
+    Seated(Vec<Row>),
+    /// A number of places without names.
+    Standing(u32),
+}
+
+impl Layout {
+    /// How many places there are.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        match self {
+            Layout::Seated(rows) => rows.iter().map(|row| u32::from(row.seats)).sum(),
+            Layout::Standing(places) => *places,
+        }
+    }
+
+    /// The name of a seat, `row-number`; `None` for a standing block or a seat it does not have. Linear in rows.
+    #[must_use]
+    pub fn seat_name(&self, seat: SeatIx) -> Option<String> {
+        let Layout::Seated(rows) = self else { return None };
+        let mut first = 0;
+        for row in rows {
+            if seat.0 < first + u32::from(row.seats) {
+                return Some(format!("{}-{}", row.name, seat.0 - first + 1));
+            }
+            first += u32::from(row.seats);
+        }
+        None
+    }
+
+    /// The seat of that name, cut at the last `-`. Linear in rows.
+    #[must_use]
+    pub fn seat_named(&self, name: &str) -> Option<SeatIx> {
+        let Layout::Seated(rows) = self else { return None };
+        let (row_name, number) = name.rsplit_once('-')?;
+        let number: u32 = number.parse().ok().filter(|_| !number.starts_with(['0', '+']))?;
+        let mut first = 0;
+        for row in rows {
+            if row.name == row_name {
+                return (number <= u32::from(row.seats)).then(|| SeatIx(first + number - 1));
+            }
+            first += u32::from(row.seats);
+        }
+        None
+    }
+}
+
+/// What a block is told by its event desk. A higher revision replaces a lower one; the layout never changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Its places.
+    pub layout: Layout,
+    /// Price of a place.
+    pub price: Money,
+    /// The event's rules.
+    pub rules: Rules,
+    /// What the organizer decided about the sale.
+    pub sale: Sale,
+    /// When the sale opens; `None`: it has.
+    pub on_sale_at: Option<Millis>,
+    /// Which revision of the event's description this follows from.
+    pub revision: u64,
+}
+
+/// What is wanted of a block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Want {
+    /// These seats.
+    Seats(SmallVec<[SeatIx; 4]>),
+    /// The best seats there are, side by side if at all possible.
+    Best {
+        /// How many.
+        quantity: u32,
+    },
+    /// Places of a standing block.
+    Standing {
+        /// How many.
+        quantity: u32,
+    },
+}
+
+/// The places of one hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// Seats, in row-major order.
+    Seats(SmallVec<[SeatIx; 4]>),
+    /// Places of a standing block.
+    Standing(u32),
+}
+
+impl Claim {
+    /// How many places.
+    #[must_use]
+    pub fn quantity(&self) -> u32 {
+        match self {
+            Claim::Seats(seats) => seats.len() as u32,
+            Claim::Standing(quantity) => *quantity,
+        }
+    }
+}
+
+/// Where a hold is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HoldState {
+    /// Promised until its time.
+    Held,
+    /// Part of an order; does not expire by itself.
+    Bound(OrderId),
+    /// Sold to that order.
+    Sold(OrderId),
+    /// Given back: by its customer, by its order, or by a refund.
+    Released,
+    /// Its time was over.
+    Expired,
+}
+
+impl HoldState {
+    /// The state's public name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldState::Held => "held",
+            HoldState::Bound(_) => "bound",
+            HoldState::Sold(_) => "sold",
+            HoldState::Released => "released",
+            HoldState::Expired => "expired",
+        }
+    }
+}
+
+/// A hold as its customer sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HoldView {
+    /// Its id.
+    pub hold: HoldId,
+    /// Where.
+    pub block: BlockRef,
+    /// Whose.
+    pub customer: Customer,
+    /// Its places.
+    pub claim: Claim,
+    /// Price of one place.
+    pub price: Money,
+    /// Where it is in its life.
+    pub state: HoldState,
+    /// When it ends if it is not bought.
+    pub expires_at: Millis,
+    /// The event's limit for one customer, for the order desk.
+    pub max_per_customer: Option<u32>,
+}
+
+/// Places of a block by state. `held` includes bound ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Can be had.
+    pub free: u32,
+    /// Held or bound.
+    pub held: u32,
+    /// Sold.
+    pub sold: u32,
+    /// House seats.
+    pub blocked: u32,
+}
+
+/// One line of the ledger: a claim on places, or house seats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The places.
+    pub claim: Claim,
+    /// Their state.
+    pub state: LineState,
+    /// The hold that claims them; `None` for house seats.
+    pub hold: Option<HoldId>,
+    /// The order they belong to.
+    pub order: Option<OrderId>,
+    /// Whose.
+    pub customer: Option<Customer>,
+}
+
+/// The states a ledger line can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LineState {
+    /// Held, no order yet.
+    Held,
+    /// Bound to an order.
+    Bound,
+    /// Sold.
+    Sold,
+    /// House seats.
+    Blocked,
+}
+
+/// What a block counts when it is audited: everything recomputed from the claims, not from the counters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Census {
+    /// Places by state.
+    pub counts: Counts,
+    /// Of the held ones, how many are bound.
+    pub bound: u32,
+    /// All places.
+    pub capacity: u32,
+    /// What is wrong: contradictions between claims, bits and counters. Empty unless there is a bug.
+    pub violations: Vec<String>,
+}
+
+/// Which seats or how many places the organizer blocks or unblocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum House {
+    /// Seats.
+    Seats(Vec<SeatIx>),
+    /// Places of a standing block.
+    Standing(u32),
+}
+
+/// What a block can be asked or told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// From the event desk: layout, price, rules, sale. Answered with [`crate::event::Command::Configured`].
+    Configure(Box<Setup>),
+    /// Promise places to a customer. The same hold id again answers the same.
+    Hold {
+        /// Id of the hold, made at the edge.
+        hold: HoldId,
+        /// For whom.
+        customer: Customer,
+        /// What.
+        want: Want,
+    },
+    /// A best-available search of an order desk, under a key that the desk keeps: like `Hold`, answered with
+    /// [`crate::order::Command::SeekAnswered`].
+    Seek {
+        /// Id of the hold, made at the edge for this block.
+        hold: HoldId,
+        /// For whom.
+        customer: Customer,
+        /// How many.
+        quantity: u32,
+        /// The desk that asks.
+        desk: crate::ids::Shard,
+        /// Under which key it asks.
+        key: crate::keyed::KeyDigest,
+    },
+    /// Give a hold back. Releasing what was released is no error.
+    Release {
+        /// Which hold.
+        hold: HoldId,
+        /// Whose it must be.
+        customer: Customer,
+    },
+    /// Read a hold.
+    Show {
+        /// Which hold.
+        hold: HoldId,
+        /// Whose it must be.
+        customer: Customer,
+    },
+    /// From an order desk: the hold becomes part of an order. Answered with `Bound` or `BindRefused`.
+    Bind {
+        /// Which hold.
+        hold: HoldId,
+        /// Of which order.
+        order: OrderId,
+        /// Whose it must be.
+        customer: Customer,
+    },
+    /// From an order desk: the money is there. Answered with `Sold` or `SellRefused`.
+    Sell {
+        /// Which hold.
+        hold: HoldId,
+        /// For which order.
+        order: OrderId,
+    },
+    /// From an order desk: the order lets go of the hold, bound or sold. Answered with `Returned`.
+    Return {
+        /// Which hold.
+        hold: HoldId,
+        /// Of which order.
+        order: OrderId,
+    },
+    /// Take free places out of the sale.
+    Block(House),
+    /// Put house seats back on sale.
+    Unblock(House),
+    /// Read the ledger: claims with an id after `after`, then house seats at the end.
+    Ledger {
+        /// Continue after this hold; `None`: from the start.
+        after: Option<HoldId>,
+        /// At most so many claims.
+        limit: u32,
+    },
+    /// Recount everything.
+    Audit,
+}
+
+/// What a block answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Places are promised.
+    Held(Box<HoldView>),
+    /// A hold as it is.
+    Hold(Box<HoldView>),
+    /// Places were blocked or unblocked; the counts after it.
+    Counts(Counts),
+    /// Part of the ledger, and whether there is more.
+    Ledger {
+        /// Claims in order of their hold's id; with the last part, one line of house seats if there are any.
+        lines: Vec<Line>,
+        /// Continue after this hold; `None`: that was all.
+        next: Option<HoldId>,
+    },
+    /// The recount.
+    Census(Box<Census>),
+    /// A message was dealt with; the answer went to its sender.
+    Noted,
+}
+
+/// Packs seat states, 2 bits each, first seat in the lowest bits of the first byte.
+#[must_use]
+pub fn pack(states: impl IntoIterator<Item = SeatState>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (at, state) in states.into_iter().enumerate() {
+        if at % 4 == 0 {
+            bytes.push(0);
+        }
+        bytes[at / 4] |= (state as u8) << (2 * (at % 4));
+    }
+    bytes
+}

@@ -1,0 +1,246 @@
+//! Ids: who is meant, and on which shard they live.
+//!
+//! Owns the layout and the printed form of every id. Must never make one up: the unique part comes
+//! from the edge, so that a machine stays free of chance. Placement of names is in [`crate::address`].
+//!
+//! Layout of a 128-bit id, most significant first: 44 bits milliseconds since 1970, 12 bits shard,
+//! 24 bits tag (which block of the shard, see [`Tag`]), 48 bits unique. Ids of one shard therefore
+//! sort by time, and a hold or an order is routed without a look-up.
+
+use std::fmt;
+use std::num::NonZeroU128;
+use std::str::FromStr;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Millis;
+
+/// A unit of placement and of journaling, `0..cluster.shards`, at most 4,096 of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Shard(pub u16);
+
+/// Which block of a shard an id belongs to: 24 bits of the hash of event and block. Two blocks of a
+/// shard may share a tag; whoever routes by it asks each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tag(pub u32);
+
+/// Most shards an id has room for.
+pub const SHARDS_MAX: u16 = 1 << 12;
+
+const TIME_SHIFT: u32 = 84;
+const SHARD_SHIFT: u32 = 72;
+const TAG_SHIFT: u32 = 48;
+const UNIQUE_MASK: u64 = (1 << 48) - 1;
+
+/// Crockford's alphabet in lower case: no i, l, o, u, so that an id can be read out aloud.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const DIGITS: usize = 26;
+
+/// A text is not an id of the kind that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an id of this kind")
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+fn pack(at: Millis, shard: Shard, tag: Tag, unique: u64) -> NonZeroU128 {
+    assert!(shard.0 < SHARDS_MAX, "shard out of range");
+    let bits = (u128::from(at.0) << TIME_SHIFT)
+        | (u128::from(shard.0) << SHARD_SHIFT)
+        | (u128::from(tag.0 & 0xff_ffff) << TAG_SHIFT)
+        | u128::from(unique & UNIQUE_MASK);
+    NonZeroU128::new(bits).unwrap_or(NonZeroU128::MIN)
+}
+
+fn write_digits(f: &mut fmt::Formatter<'_>, prefix: &str, bits: u128) -> fmt::Result {
+    let mut text = [0u8; DIGITS];
+    for (place, digit) in text.iter_mut().enumerate() {
+        let shift = 5 * (DIGITS - 1 - place);
+        *digit = ALPHABET[((bits >> shift) & 31) as usize];
+    }
+    f.write_str(prefix)?;
+    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+}
+
+fn parse_digits(prefix: &str, text: &str) -> Result<NonZeroU128, NotAnId> {
+    let digits = text.strip_prefix(prefix).ok_or(NotAnId)?.as_bytes();
+    if digits.len() != DIGITS || digits[0] > b'7' {
+        return Err(NotAnId);
+    }
+    let mut bits: u128 = 0;
+    for digit in digits {
+        let value = ALPHABET.iter().position(|known| known == digit).ok_or(NotAnId)?;
+        bits = (bits << 5) | value as u128;
+    }
+    NonZeroU128::new(bits).ok_or(NotAnId)
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub NonZeroU128);
+
+        impl $name {
+            /// Puts an id together; `unique` keeps its low 48 bits.
+            #[must_use]
+            pub fn new(at: Millis, shard: Shard, tag: Tag, unique: u64) -> Self {
+                Self(pack(at, shard, tag, unique))
+            }
+
+            /// The shard that owns what the id names. Check it against the number of shards: an id
+            /// from outside may name any.
+            #[must_use]
+            pub fn shard(self) -> Shard {
+                Shard(((self.0.get() >> SHARD_SHIFT) & 0xfff) as u16)
+            }
+
+            /// The tag of the block that owns what the id names.
+            #[must_use]
+            pub fn tag(self) -> Tag {
+                Tag(((self.0.get() >> TAG_SHIFT) & 0xff_ffff) as u32)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_digits(f, $prefix, self.0.get())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                parse_digits($prefix, text).map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// Seats promised until a time.
+    HoldId,
+    "hld_"
+);
+id!(
+    /// Holds being bought. Lives on the shard of its customer.
+    OrderId,
+    "ord_"
+);
+id!(
+    /// One charge asked of the payment provider; also its idempotency key there.
+    PaymentId,
+    "pay_"
+);
+
+/// One seat, or one standing place, of a paid order: the order and the place's position in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TicketId {
+    /// The order that bought it.
+    pub order: OrderId,
+    /// Its position among the order's places, from 0.
+    pub place: u16,
+}
+
+impl fmt::Display for TicketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_digits(f, "tkt_", self.order.0.get())?;
+        write!(f, "{:04x}", self.place)
+    }
+}
+
+impl FromStr for TicketId {
+    type Err = NotAnId;
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let cut = text.len().checked_sub(4).filter(|cut| text.is_char_boundary(*cut)).ok_or(NotAnId)?;
+        let (order, place) = text.split_at(cut);
+        Ok(Self {
+            order: OrderId(parse_digits("tkt_", order)?),
+            place: u16::from_str_radix(place, 16).map_err(|_| NotAnId)?,
+        })
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub CompactString);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A concert: a slug of 1 to 64 of `[a-z0-9-]`, checked at the edge.
+    EventId
+);
+name!(
+    /// A part of the venue, unique within its event: 1 to 32 of `[A-Za-z0-9_-]`, checked at the edge.
+    BlockId
+);
+name!(
+    /// Who buys: the `sub` of a customer's token, 1 to 128 visible characters.
+    Customer
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_carries_its_shard_and_tag_and_reads_back() {
+        let id = HoldId::new(Millis(1_795_000_000_000), Shard(4095), Tag(0xabcdef), u64::MAX);
+        assert_eq!(id.shard(), Shard(4095));
+        assert_eq!(id.tag(), Tag(0xabcdef));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().replacen("hld", "ord", 1).parse::<HoldId>(), Err(NotAnId));
+    }
+
+    #[test]
+    fn ids_sort_by_time_and_rubbish_is_refused() {
+        let early = OrderId::new(Millis(1), Shard(9), Tag(9), 9);
+        let late = OrderId::new(Millis(2), Shard(0), Tag(0), 0);
+        assert!(early < late);
+        for rubbish in ["", "ord_", "ord_zzzzzzzzzzzzzzzzzzzzzzzzzz", "ord_ü", "ord_0000000000000000000000000l"] {
+            assert_eq!(rubbish.parse::<OrderId>(), Err(NotAnId), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_names_its_order_and_place() {
+        let ticket = TicketId { order: OrderId::new(Millis(7), Shard(1), Tag(0), 5), place: 3 };
+        assert_eq!(ticket.to_string().parse(), Ok(ticket));
+        assert_eq!("tkt_ü".parse::<TicketId>(), Err(NotAnId));
+    }
+}
