@@ -1,0 +1,33 @@
+//! The clock and the source of ids: the only places where time and chance enter.
+//!
+//! The clock is the wall clock of the start plus monotonic time since: what people see is close to UTC, and nothing runs
+//! early or backwards when somebody sets the machine's clock.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use actors::time::Millis;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// Now.
+#[must_use]
+pub fn now() -> Millis {
+    static START: OnceLock<(u64, Instant)> = OnceLock::new();
+    let (wall, since) = START.get_or_init(|| {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (wall.as_millis() as u64, Instant::now())
+    });
+    Millis(wall + since.elapsed().as_millis() as u64)
+}
+
+thread_local! {
+    static CHANCE: RefCell<SmallRng> = RefCell::new(SmallRng::from_rng(&mut rand::rng()));
+}
+
+/// The unique part of a new id: 48 bits are used.
+#[must_use]
+pub fn unique() -> u64 {
+    CHANCE.with_borrow_mut(Rng::next_u64)
+}
