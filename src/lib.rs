@@ -13,4 +13,5 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod encoding;
+pub mod gateway;
 pub mod tickets;
