@@ -14,4 +14,5 @@ pub mod config;
 pub mod dispatch;
 pub mod encoding;
 pub mod gateway;
+pub mod notices;
 pub mod tickets;
