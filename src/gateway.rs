@@ -122,9 +122,7 @@ pub enum GatewayError {
 impl fmt::Display for GatewayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GatewayError::Unknown => {
-                f.write_str("the provider did not answer in time; the outcome is unknown")
-            }
+            GatewayError::Unknown => f.write_str("the provider did not answer in time; the outcome is unknown"),
             GatewayError::Unavailable { .. } => f.write_str("the provider cannot be reached"),
             GatewayError::Rejected { code } => {
                 write!(f, "the provider refuses the request: {code}")

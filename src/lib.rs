@@ -15,4 +15,5 @@ pub mod dispatch;
 pub mod encoding;
 pub mod gateway;
 pub mod notices;
+pub mod telemetry;
 pub mod tickets;

@@ -16,9 +16,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 pub use file::FileSink;
-pub use render::{
-    Concert, Money, OrderPaid, OrderRefunded, TicketLine, order_confirmation, refund,
-};
+pub use render::{Concert, Money, OrderPaid, OrderRefunded, TicketLine, order_confirmation, refund};
 pub use smtp::{SmtpSetupError, SmtpSink};
 
 /// What a notice is about.
@@ -63,17 +61,11 @@ pub struct SinkError {
 
 impl SinkError {
     fn retryable(reason: impl Into<String>) -> SinkError {
-        SinkError {
-            is_retryable: true,
-            reason: reason.into(),
-        }
+        SinkError { is_retryable: true, reason: reason.into() }
     }
 
     fn permanent(reason: impl Into<String>) -> SinkError {
-        SinkError {
-            is_retryable: false,
-            reason: reason.into(),
-        }
+        SinkError { is_retryable: false, reason: reason.into() }
     }
 }
 

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::layers::Layers;
-use super::values::{
-    ByteSize, GatewayKind, KeyDigest, Leaf, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls,
-};
+use super::values::{ByteSize, GatewayKind, KeyDigest, Leaf, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls};
 
 /// Something that can be read from the layers at a key.
 pub(super) trait Read {
@@ -25,11 +23,7 @@ impl<T: Leaf> Read for T {
 }
 
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
-    }
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
 }
 
 macro_rules! section {

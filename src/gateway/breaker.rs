@@ -81,17 +81,8 @@ impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(limits: BreakerLimits) -> Breaker {
-        assert!(
-            limits.failures > 0 && limits.half_open_probes > 0,
-            "a breaker needs something to count"
-        );
-        Breaker {
-            limits,
-            phase: Phase::Closed {
-                failures: VecDeque::new(),
-            },
-            era: 0,
-        }
+        assert!(limits.failures > 0 && limits.half_open_probes > 0, "a breaker needs something to count");
+        Breaker { limits, phase: Phase::Closed { failures: VecDeque::new() }, era: 0 }
     }
 
     /// The state at `now`.
@@ -113,10 +104,7 @@ impl Breaker {
             if now < until {
                 return Err(until - now);
             }
-            self.enter(Phase::HalfOpen {
-                asked: 0,
-                succeeded: 0,
-            });
+            self.enter(Phase::HalfOpen { asked: 0, succeeded: 0 });
         }
         if let Phase::HalfOpen { asked, .. } = &mut self.phase {
             if *asked >= self.limits.half_open_probes {
@@ -135,9 +123,7 @@ impl Breaker {
         if let Phase::HalfOpen { succeeded, .. } = &mut self.phase {
             *succeeded += 1;
             if *succeeded >= self.limits.half_open_probes {
-                self.enter(Phase::Closed {
-                    failures: VecDeque::new(),
-                });
+                self.enter(Phase::Closed { failures: VecDeque::new() });
             }
         }
     }
@@ -157,9 +143,7 @@ impl Breaker {
             Phase::Open { .. } => false,
         };
         if opens {
-            self.enter(Phase::Open {
-                until: now + self.limits.open_for,
-            });
+            self.enter(Phase::Open { until: now + self.limits.open_for });
         }
     }
 

@@ -10,10 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use super::breaker::{Breaker, BreakerLimits, BreakerState, Permit};
-use super::{
-    BoxFuture, ChargeRequest, ChargeResult, ChargeStatus, Gateway, GatewayError, RefundRequest,
-    Refunded,
-};
+use super::{BoxFuture, ChargeRequest, ChargeResult, ChargeStatus, Gateway, GatewayError, RefundRequest, Refunded};
 
 /// How a call ended, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,18 +68,8 @@ impl fmt::Debug for Guarded {
 impl Guarded {
     /// Guards `inner`: every call ends within `timeout`, and `observe` hears of it.
     #[must_use]
-    pub fn new(
-        inner: Arc<dyn Gateway>,
-        timeout: Duration,
-        limits: BreakerLimits,
-        observe: Box<Observe>,
-    ) -> Guarded {
-        Guarded {
-            inner,
-            breaker: Mutex::new(Breaker::new(limits)),
-            timeout,
-            observe,
-        }
+    pub fn new(inner: Arc<dyn Gateway>, timeout: Duration, limits: BreakerLimits, observe: Box<Observe>) -> Guarded {
+        Guarded { inner, breaker: Mutex::new(Breaker::new(limits)), timeout, observe }
     }
 
     /// The breaker's state now.
@@ -104,25 +91,13 @@ impl Guarded {
     ) -> Result<T, GatewayError> {
         let started = Instant::now();
         let permit = match self.with_breaker(|breaker| breaker.permit(started)) {
-            Ok(permit) => Held {
-                guarded: self,
-                permit: Some(permit),
-            },
+            Ok(permit) => Held { guarded: self, permit: Some(permit) },
             Err(wait) => {
-                (self.observe)(
-                    operation,
-                    CallOutcome::BreakerOpen,
-                    Duration::ZERO,
-                    self.breaker_state(),
-                );
-                return Err(GatewayError::Unavailable {
-                    retry_after: Some(wait),
-                });
+                (self.observe)(operation, CallOutcome::BreakerOpen, Duration::ZERO, self.breaker_state());
+                return Err(GatewayError::Unavailable { retry_after: Some(wait) });
             }
         };
-        let result = tokio::time::timeout(self.timeout, call())
-            .await
-            .unwrap_or(Err(GatewayError::Unknown));
+        let result = tokio::time::timeout(self.timeout, call()).await.unwrap_or(Err(GatewayError::Unknown));
         let outcome = match &result {
             Ok(answer) => outcome_of(answer),
             Err(GatewayError::Unknown) => CallOutcome::Unknown,
@@ -147,12 +122,8 @@ impl Held<'_> {
             return;
         };
         self.guarded.with_breaker(|breaker| match outcome {
-            CallOutcome::Answered | CallOutcome::Declined | CallOutcome::Rejected => {
-                breaker.succeeded(permit)
-            }
-            CallOutcome::Unknown | CallOutcome::Unavailable => {
-                breaker.failed(permit, Instant::now())
-            }
+            CallOutcome::Answered | CallOutcome::Declined | CallOutcome::Rejected => breaker.succeeded(permit),
+            CallOutcome::Unknown | CallOutcome::Unavailable => breaker.failed(permit, Instant::now()),
             CallOutcome::BreakerOpen => breaker.abandoned(permit),
         });
     }
@@ -161,8 +132,7 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.guarded
-                .with_breaker(|breaker| breaker.abandoned(permit));
+            self.guarded.with_breaker(|breaker| breaker.abandoned(permit));
         }
     }
 }
@@ -173,25 +143,14 @@ impl Gateway for Guarded {
             ChargeResult::Captured { .. } => CallOutcome::Answered,
             ChargeResult::Declined { .. } => CallOutcome::Declined,
         };
-        self.call("charge", || self.inner.charge(request), outcome_of)
-            .boxed()
+        self.call("charge", || self.inner.charge(request), outcome_of).boxed()
     }
 
     fn refund(&self, request: RefundRequest) -> BoxFuture<'_, Result<Refunded, GatewayError>> {
-        self.call(
-            "refund",
-            || self.inner.refund(request),
-            |_| CallOutcome::Answered,
-        )
-        .boxed()
+        self.call("refund", || self.inner.refund(request), |_| CallOutcome::Answered).boxed()
     }
 
     fn status(&self, key: String) -> BoxFuture<'_, Result<ChargeStatus, GatewayError>> {
-        self.call(
-            "status",
-            || self.inner.status(key),
-            |_| CallOutcome::Answered,
-        )
-        .boxed()
+        self.call("status", || self.inner.status(key), |_| CallOutcome::Answered).boxed()
     }
 }

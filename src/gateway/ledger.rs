@@ -41,13 +41,7 @@ pub struct LedgerError {
 
 impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "provider ledger {}:{}: {}",
-            self.path.display(),
-            self.line,
-            self.reason
-        )
+        write!(f, "provider ledger {}:{}: {}", self.path.display(), self.line, self.reason)
     }
 }
 
@@ -90,25 +84,9 @@ pub(super) struct Entry {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 enum Line {
-    Captured {
-        key: String,
-        amount: u64,
-        currency: String,
-        number: u32,
-    },
-    Declined {
-        key: String,
-        amount: u64,
-        currency: String,
-        number: u32,
-        code: Decline,
-    },
-    Refunded {
-        key: String,
-        charge: String,
-        amount: u64,
-        number: u32,
-    },
+    Captured { key: String, amount: u64, currency: String, number: u32 },
+    Declined { key: String, amount: u64, currency: String, number: u32, code: Decline },
+    Refunded { key: String, charge: String, amount: u64, number: u32 },
 }
 
 /// The books. Keys are kept as 128-bit hashes, so that a million charges cost tens of megabytes, not hundreds.
@@ -126,16 +104,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Opens or makes the books at `path`. A last line cut off by a kill was heard of by nobody and is removed.
     pub(super) fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        let fail = |line: usize, reason: String| LedgerError {
-            path: path.to_owned(),
-            line,
-            reason,
-        };
-        let open = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path);
+        let fail = |line: usize, reason: String| LedgerError { path: path.to_owned(), line, reason };
+        let open = OpenOptions::new().read(true).append(true).create(true).open(path);
         let file = open.map_err(|error| fail(0, error.to_string()))?;
         let mut ledger = Ledger {
             file,
@@ -152,11 +122,7 @@ impl Ledger {
 
     fn read_back(&mut self) -> Result<(), LedgerError> {
         let path = self.path.clone();
-        let fail = |line: usize, reason: String| LedgerError {
-            path: path.clone(),
-            line,
-            reason,
-        };
+        let fail = |line: usize, reason: String| LedgerError { path: path.clone(), line, reason };
         let broken = |error: io::Error| fail(0, error.to_string());
         let mut reader = BufReader::new(self.file.try_clone().map_err(broken)?);
         reader.seek(SeekFrom::Start(0)).map_err(broken)?;
@@ -172,10 +138,8 @@ impl Ledger {
             }
             number += 1;
             end += length as u64;
-            let line =
-                serde_json::from_slice(&text).map_err(|error| fail(number, error.to_string()))?;
-            self.enter(&line)
-                .map_err(|reason| fail(number, reason.to_owned()))?;
+            let line = serde_json::from_slice(&text).map_err(|error| fail(number, error.to_string()))?;
+            self.enter(&line).map_err(|reason| fail(number, reason.to_owned()))?;
         }
     }
 
@@ -201,71 +165,35 @@ impl Ledger {
         }
         let (key, currency, number) = (key.to_owned(), currency.to_owned(), self.lines + 1);
         let line = match decline {
-            None => Line::Captured {
-                key,
-                amount,
-                currency,
-                number,
-            },
-            Some(code) => Line::Declined {
-                key,
-                amount,
-                currency,
-                number,
-                code,
-            },
+            None => Line::Captured { key, amount, currency, number },
+            Some(code) => Line::Declined { key, amount, currency, number, code },
         };
         let key = match &line {
-            Line::Captured { key, .. }
-            | Line::Declined { key, .. }
-            | Line::Refunded { key, .. } => hash(key),
+            Line::Captured { key, .. } | Line::Declined { key, .. } | Line::Refunded { key, .. } => hash(key),
         };
         self.write(&line)?;
         Ok(self.charges[&key])
     }
 
     /// Enters a refund, once. Returns its number.
-    pub(super) fn refund(
-        &mut self,
-        key: &str,
-        charge: &str,
-        amount: u64,
-    ) -> Result<u32, GatewayError> {
+    pub(super) fn refund(&mut self, key: &str, charge: &str, amount: u64) -> Result<u32, GatewayError> {
         if let Some((known_charge, known_amount, number)) = self.refunds.get(&hash(key)) {
             let is_same = (*known_charge, *known_amount) == (hash(charge), amount);
-            return if is_same {
-                Ok(*number)
-            } else {
-                Err(GatewayError::Rejected {
-                    code: "idempotency_mismatch",
-                })
-            };
+            return if is_same { Ok(*number) } else { Err(GatewayError::Rejected { code: "idempotency_mismatch" }) };
         }
         let entry = self.charge(charge).filter(|entry| entry.decline.is_none());
-        let entry = entry.ok_or(GatewayError::Rejected {
-            code: "no_such_charge",
-        })?;
+        let entry = entry.ok_or(GatewayError::Rejected { code: "no_such_charge" })?;
         if amount > entry.amount - entry.refunded {
-            return Err(GatewayError::Rejected {
-                code: "refund_exceeds_charge",
-            });
+            return Err(GatewayError::Rejected { code: "refund_exceeds_charge" });
         }
         let number = self.lines + 1;
-        self.write(&Line::Refunded {
-            key: key.to_owned(),
-            charge: charge.to_owned(),
-            amount,
-            number,
-        })?;
+        self.write(&Line::Refunded { key: key.to_owned(), charge: charge.to_owned(), amount, number })?;
         Ok(number)
     }
 
     /// All money by currency.
     pub(super) fn totals(&self) -> BTreeMap<String, Totals> {
-        self.totals
-            .iter()
-            .map(|(code, totals)| (String::from_utf8_lossy(code).into_owned(), *totals))
-            .collect()
+        self.totals.iter().map(|(code, totals)| (String::from_utf8_lossy(code).into_owned(), *totals)).collect()
     }
 
     /// A line that cannot be written decides nothing; one that was cut in the middle closes the books, because what
@@ -282,37 +210,20 @@ impl Ledger {
             tracing::error!(path = %self.path.display(), %error, "provider ledger cannot be written");
             return Err(AWAY);
         }
-        self.enter(line)
-            .map_err(|code| GatewayError::Rejected { code })
+        self.enter(line).map_err(|code| GatewayError::Rejected { code })
     }
 
     fn enter(&mut self, line: &Line) -> Result<(), &'static str> {
         let number = match line {
-            Line::Captured {
-                key,
-                amount,
-                currency,
-                number,
-            } => {
+            Line::Captured { key, amount, currency, number } => {
                 self.enter_charge(key, (*amount, currency), *number, None)?;
                 *number
             }
-            Line::Declined {
-                key,
-                amount,
-                currency,
-                number,
-                code,
-            } => {
+            Line::Declined { key, amount, currency, number, code } => {
                 self.enter_charge(key, (*amount, currency), *number, Some(*code))?;
                 *number
             }
-            Line::Refunded {
-                key,
-                charge,
-                amount,
-                number,
-            } => {
+            Line::Refunded { key, charge, amount, number } => {
                 self.enter_refund(key, charge, *amount, *number)?;
                 *number
             }
@@ -332,16 +243,7 @@ impl Ledger {
         if self.charges.contains_key(&hash(key)) {
             return Err("charged_twice");
         }
-        self.charges.insert(
-            hash(key),
-            Entry {
-                amount,
-                refunded: 0,
-                number,
-                currency,
-                decline,
-            },
-        );
+        self.charges.insert(hash(key), Entry { amount, refunded: 0, number, currency, decline });
         if decline.is_none() {
             let totals = self.totals.entry(currency).or_default();
             totals.charges += 1;
@@ -350,25 +252,12 @@ impl Ledger {
         Ok(())
     }
 
-    fn enter_refund(
-        &mut self,
-        key: &str,
-        charge: &str,
-        amount: u64,
-        number: u32,
-    ) -> Result<(), &'static str> {
-        let entry = self
-            .charges
-            .get_mut(&hash(charge))
-            .ok_or("refund_without_charge")?;
+    fn enter_refund(&mut self, key: &str, charge: &str, amount: u64, number: u32) -> Result<(), &'static str> {
+        let entry = self.charges.get_mut(&hash(charge)).ok_or("refund_without_charge")?;
         if entry.decline.is_some() || amount > entry.amount - entry.refunded {
             return Err("refund_exceeds_charge");
         }
-        if self
-            .refunds
-            .insert(hash(key), (hash(charge), amount, number))
-            .is_some()
-        {
+        if self.refunds.insert(hash(key), (hash(charge), amount, number)).is_some() {
             return Err("refunded_twice");
         }
         entry.refunded += amount;

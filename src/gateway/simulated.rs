@@ -16,8 +16,8 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::ledger::{self, Decline, Entry, Ledger};
 use super::{
-    BoxFuture, ChargeRequest, ChargeResult, ChargeStatus, Gateway, GatewayError, KEY_BYTES_MAX,
-    LedgerError, RefundRequest, Refunded, Totals,
+    BoxFuture, ChargeRequest, ChargeResult, ChargeStatus, Gateway, GatewayError, KEY_BYTES_MAX, LedgerError,
+    RefundRequest, Refunded, Totals,
 };
 use crate::config;
 
@@ -77,12 +77,7 @@ impl Simulated {
             rng: SmallRng::seed_from_u64(config.seed),
             undecided: HashMap::new(),
         };
-        Ok(Simulated {
-            shared: Arc::new(Shared {
-                config: config.clone(),
-                state: Mutex::new(state),
-            }),
-        })
+        Ok(Simulated { shared: Arc::new(Shared { config: config.clone(), state: Mutex::new(state) }) })
     }
 
     /// All money that went through, by currency: what an audit compares the orders with.
@@ -121,20 +116,12 @@ impl Shared {
         let draw = self.draw();
         let is_first = matches!(self.recorded(&request.key), ChargeStatus::NotFound);
         let is_slow = request.token == "tok_slow" && is_first;
-        let latency = if is_slow {
-            self.config.slow_latency
-        } else {
-            draw.latency
-        };
+        let latency = if is_slow { self.config.slow_latency } else { draw.latency };
         tokio::time::sleep(latency / 2).await;
         if draw.is_error {
             return Err(GatewayError::Unavailable { retry_after: None });
         }
-        let fate = if request.token == "tok_timeout" && is_first {
-            Fate::AnswerLost
-        } else {
-            draw.fate
-        };
+        let fate = if request.token == "tok_timeout" && is_first { Fate::AnswerLost } else { draw.fate };
         let entry = match fate {
             Fate::LostOnTheWay => return pending().await,
             Fate::Late => {
@@ -167,27 +154,18 @@ impl Shared {
         if draw.fate == Fate::LostOnTheWay {
             return pending().await;
         }
-        let number = self
-            .state()
-            .ledger
-            .refund(&request.key, &request.charge, request.amount)?;
+        let number = self.state().ledger.refund(&request.key, &request.charge, request.amount)?;
         if matches!(draw.fate, Fate::AnswerLost | Fate::Late) {
             return pending().await;
         }
         tokio::time::sleep(draw.latency / 2).await;
-        Ok(Refunded {
-            reference: format!("sim_re_{number}"),
-        })
+        Ok(Refunded { reference: format!("sim_re_{number}") })
     }
 
     async fn status(&self, key: String) -> Result<ChargeStatus, GatewayError> {
         let draw = self.draw();
         tokio::time::sleep(draw.latency).await;
-        if draw.is_error {
-            Err(GatewayError::Unavailable { retry_after: None })
-        } else {
-            Ok(self.recorded(&key))
-        }
+        if draw.is_error { Err(GatewayError::Unavailable { retry_after: None }) } else { Ok(self.recorded(&key)) }
     }
 
     fn recorded(&self, key: &str) -> ChargeStatus {
@@ -195,30 +173,18 @@ impl Shared {
         match state.ledger.charge(key) {
             None if state.undecided.contains_key(key) => ChargeStatus::Pending,
             None => ChargeStatus::NotFound,
-            Some(Entry {
-                refunded,
-                number,
-                decline: None,
-                ..
-            }) if refunded > 0 => ChargeStatus::Refunded {
-                reference: reference(number),
-                amount: refunded,
-            },
+            Some(Entry { refunded, number, decline: None, .. }) if refunded > 0 => {
+                ChargeStatus::Refunded { reference: reference(number), amount: refunded }
+            }
             Some(entry) => match result(entry) {
                 ChargeResult::Captured { reference } => ChargeStatus::Captured { reference },
-                ChargeResult::Declined { code, message } => {
-                    ChargeStatus::Declined { code, message }
-                }
+                ChargeResult::Declined { code, message } => ChargeStatus::Declined { code, message },
             },
         }
     }
 
     /// Enters the decision on a charge; the first one for a key stands.
-    fn decide(
-        &self,
-        request: &ChargeRequest,
-        decline: Option<Decline>,
-    ) -> Result<Entry, GatewayError> {
+    fn decide(&self, request: &ChargeRequest, decline: Option<Decline>) -> Result<Entry, GatewayError> {
         check(request)?;
         let decline = match request.token.as_str() {
             "tok_ok" | "tok_timeout" | "tok_slow" => decline,
@@ -227,24 +193,15 @@ impl Shared {
         };
         let mut state = self.state();
         let is_undecided = state.undecided.get(&request.key);
-        if is_undecided.is_some_and(|(amount, currency)| {
-            (*amount, currency) != (request.amount, &request.currency)
-        }) {
-            return Err(GatewayError::Rejected {
-                code: "idempotency_mismatch",
-            });
+        if is_undecided.is_some_and(|(amount, currency)| (*amount, currency) != (request.amount, &request.currency)) {
+            return Err(GatewayError::Rejected { code: "idempotency_mismatch" });
         }
-        let entry =
-            state
-                .ledger
-                .decide(&request.key, (request.amount, &request.currency), decline)?;
+        let entry = state.ledger.decide(&request.key, (request.amount, &request.currency), decline)?;
         state.undecided.remove(&request.key);
         if Ledger::is_same(&entry, request.amount, &request.currency) {
             Ok(entry)
         } else {
-            Err(GatewayError::Rejected {
-                code: "idempotency_mismatch",
-            })
+            Err(GatewayError::Rejected { code: "idempotency_mismatch" })
         }
     }
 
@@ -253,44 +210,27 @@ impl Shared {
         check(request)?;
         let mut state = self.state();
         if state.undecided.len() >= UNDECIDED_MAX {
-            return Err(GatewayError::Unavailable {
-                retry_after: Some(self.config.late_delay),
-            });
+            return Err(GatewayError::Unavailable { retry_after: Some(self.config.late_delay) });
         }
-        if state.ledger.charge(&request.key).is_none()
-            && !state.undecided.contains_key(&request.key)
-        {
-            state.undecided.insert(
-                request.key.clone(),
-                (request.amount, request.currency.clone()),
-            );
+        if state.ledger.charge(&request.key).is_none() && !state.undecided.contains_key(&request.key) {
+            state.undecided.insert(request.key.clone(), (request.amount, request.currency.clone()));
         }
         Ok(())
     }
 
     /// Decides after `late_delay`, whether or not anybody still waits for the answer.
-    async fn decide_late(
-        self: Arc<Self>,
-        request: ChargeRequest,
-    ) -> Result<ChargeResult, GatewayError> {
+    async fn decide_late(self: Arc<Self>, request: ChargeRequest) -> Result<ChargeResult, GatewayError> {
         let decision = tokio::spawn(async move {
             tokio::time::sleep(self.config.late_delay).await;
             self.decide(&request, None)
         });
-        decision
-            .await
-            .unwrap_or(Err(GatewayError::Unknown))
-            .map(result)
+        decision.await.unwrap_or(Err(GatewayError::Unknown)).map(result)
     }
 
     fn draw(&self) -> Draw {
         let c = &self.config;
         let mut state = self.state();
-        let (chance, error, twice) = (
-            state.rng.random::<f64>(),
-            state.rng.random::<f64>(),
-            state.rng.random::<f64>(),
-        );
+        let (chance, error, twice) = (state.rng.random::<f64>(), state.rng.random::<f64>(), state.rng.random::<f64>());
         // Box-Muller: two even numbers make one normal one
         let (radius, angle) = (1.0 - state.rng.random::<f64>(), state.rng.random::<f64>());
         drop(state);
@@ -321,9 +261,7 @@ impl Shared {
 fn log_normal(p50: Duration, p99: Duration, normal: f64) -> Duration {
     let sigma = (p99.as_secs_f64() / p50.as_secs_f64()).ln() / SIGMAS_TO_P99;
     let seconds = p50.as_secs_f64() * (sigma * normal).exp();
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(p99)
-        .min(10 * p99)
+    Duration::try_from_secs_f64(seconds).unwrap_or(p99).min(10 * p99)
 }
 
 fn check(request: &ChargeRequest) -> Result<(), GatewayError> {
@@ -331,9 +269,7 @@ fn check(request: &ChargeRequest) -> Result<(), GatewayError> {
         return Err(GatewayError::Rejected { code: "bad_key" });
     }
     if ledger::code(&request.currency).is_none() {
-        return Err(GatewayError::Rejected {
-            code: "bad_currency",
-        });
+        return Err(GatewayError::Rejected { code: "bad_currency" });
     }
     Ok(())
 }
@@ -344,12 +280,9 @@ fn reference(number: u32) -> String {
 
 fn result(entry: Entry) -> ChargeResult {
     match entry.decline {
-        None => ChargeResult::Captured {
-            reference: reference(entry.number),
-        },
-        Some(decline) => ChargeResult::Declined {
-            code: decline.code().to_owned(),
-            message: decline.message().to_owned(),
-        },
+        None => ChargeResult::Captured { reference: reference(entry.number) },
+        Some(decline) => {
+            ChargeResult::Declined { code: decline.code().to_owned(), message: decline.message().to_owned() }
+        }
     }
 }

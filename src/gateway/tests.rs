@@ -31,12 +31,7 @@ fn quick() -> config::Simulated {
 }
 
 fn limits(failures: u32) -> BreakerLimits {
-    BreakerLimits {
-        failures,
-        window: 10 * SECOND,
-        open_for: 5 * SECOND,
-        half_open_probes: 2,
-    }
+    BreakerLimits { failures, window: 10 * SECOND, open_for: 5 * SECOND, half_open_probes: 2 }
 }
 
 fn guard(inner: Arc<dyn Gateway>, timeout: Duration) -> Guarded {
@@ -54,12 +49,7 @@ impl Shop {
         let provider = Simulated::open(config, &dir.path().join("provider.ndjson")).unwrap();
         let patient = guard(Arc::new(provider.clone()), 60 * SECOND);
         let hasty = guard(Arc::new(provider.clone()), Duration::from_millis(20));
-        Shop {
-            dir,
-            provider,
-            patient,
-            hasty,
-        }
+        Shop { dir, provider, patient, hasty }
     }
 
     /// The server and the provider in it are killed and started again.
@@ -72,29 +62,16 @@ impl Shop {
     }
 
     fn totals(&self) -> (u64, u64) {
-        self.provider
-            .totals()
-            .get("EUR")
-            .map_or((0, 0), |t| (t.captured, t.refunded))
+        self.provider.totals().get("EUR").map_or((0, 0), |t| (t.captured, t.refunded))
     }
 }
 
 fn charge(key: &str, token: &str) -> ChargeRequest {
-    ChargeRequest {
-        key: key.to_owned(),
-        amount: 8500,
-        currency: "EUR".to_owned(),
-        token: token.to_owned(),
-    }
+    ChargeRequest { key: key.to_owned(), amount: 8500, currency: "EUR".to_owned(), token: token.to_owned() }
 }
 
 fn refund(key: &str, charge: &str, amount: u64) -> RefundRequest {
-    RefundRequest {
-        key: key.to_owned(),
-        charge: charge.to_owned(),
-        amount,
-        currency: "EUR".to_owned(),
-    }
+    RefundRequest { key: key.to_owned(), charge: charge.to_owned(), amount, currency: "EUR".to_owned() }
 }
 
 fn declined(result: &ChargeResult) -> &str {
@@ -107,35 +84,17 @@ fn declined(result: &ChargeResult) -> &str {
 #[tokio::test]
 async fn the_same_key_is_charged_once_however_often_it_is_asked() {
     let shop = Shop::with(|c| c.duplicate_rate = Share(1.0));
-    let first = shop
-        .patient
-        .charge(charge("pay_1", "tok_ok"))
-        .await
-        .unwrap();
-    assert_eq!(
-        shop.patient
-            .charge(charge("pay_1", "tok_ok"))
-            .await
-            .unwrap(),
-        first
-    );
+    let first = shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap();
+    assert_eq!(shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap(), first);
     let many = (0..20).map(|_| shop.patient.charge(charge("pay_2", "tok_ok")));
     let answers = futures_util::future::join_all(many).await;
     assert!(answers.iter().all(|answer| answer == &answers[0]));
     assert_eq!(shop.totals(), (17_000, 0));
 
-    let other_amount = ChargeRequest {
-        amount: 1,
-        ..charge("pay_1", "tok_ok")
-    };
-    let other_currency = ChargeRequest {
-        currency: "USD".to_owned(),
-        ..charge("pay_1", "tok_ok")
-    };
+    let other_amount = ChargeRequest { amount: 1, ..charge("pay_1", "tok_ok") };
+    let other_currency = ChargeRequest { currency: "USD".to_owned(), ..charge("pay_1", "tok_ok") };
     for other in [other_amount, other_currency] {
-        let mismatch = Err(GatewayError::Rejected {
-            code: "idempotency_mismatch",
-        });
+        let mismatch = Err(GatewayError::Rejected { code: "idempotency_mismatch" });
         assert_eq!(shop.patient.charge(other).await, mismatch);
     }
 }
@@ -143,47 +102,22 @@ async fn the_same_key_is_charged_once_however_often_it_is_asked() {
 #[tokio::test]
 async fn a_decline_is_final_for_its_key() {
     let shop = Shop::with(|_| {});
-    let answer = shop
-        .patient
-        .charge(charge("pay_1", "tok_declined"))
-        .await
-        .unwrap();
+    let answer = shop.patient.charge(charge("pay_1", "tok_declined")).await.unwrap();
     assert_eq!(declined(&answer), "card_declined");
-    assert_eq!(
-        shop.patient
-            .charge(charge("pay_1", "tok_ok"))
-            .await
-            .unwrap(),
-        answer
-    );
-    let unknown = shop
-        .patient
-        .charge(charge("pay_2", "4111111111111111"))
-        .await
-        .unwrap();
+    assert_eq!(shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap(), answer);
+    let unknown = shop.patient.charge(charge("pay_2", "4111111111111111")).await.unwrap();
     assert_eq!(declined(&unknown), "invalid_token");
-    assert!(matches!(
-        shop.patient.status("pay_1".to_owned()).await,
-        Ok(ChargeStatus::Declined { .. })
-    ));
-    assert_eq!(
-        shop.patient.status("pay_3".to_owned()).await,
-        Ok(ChargeStatus::NotFound)
-    );
+    assert!(matches!(shop.patient.status("pay_1".to_owned()).await, Ok(ChargeStatus::Declined { .. })));
+    assert_eq!(shop.patient.status("pay_3".to_owned()).await, Ok(ChargeStatus::NotFound));
     assert_eq!(shop.totals(), (0, 0));
 }
 
 #[tokio::test]
 async fn a_timeout_after_the_capture_is_unknown_until_asked() {
     let shop = Shop::with(|_| {});
-    assert_eq!(
-        shop.hasty.charge(charge("pay_1", "tok_timeout")).await,
-        Err(GatewayError::Unknown)
-    );
+    assert_eq!(shop.hasty.charge(charge("pay_1", "tok_timeout")).await, Err(GatewayError::Unknown));
     let status = shop.patient.status("pay_1".to_owned()).await.unwrap();
-    let ChargeStatus::Captured { reference } = status else {
-        panic!("{status:?}")
-    };
+    let ChargeStatus::Captured { reference } = status else { panic!("{status:?}") };
     let again = shop.patient.charge(charge("pay_1", "tok_timeout")).await;
     assert_eq!(again, Ok(ChargeResult::Captured { reference }));
     assert_eq!(shop.totals(), (8500, 0));
@@ -192,14 +126,8 @@ async fn a_timeout_after_the_capture_is_unknown_until_asked() {
 #[tokio::test]
 async fn lost_before_the_capture_means_nothing_was_taken() {
     let shop = Shop::with(|c| c.timeout_before_capture_rate = Share(1.0));
-    assert_eq!(
-        shop.hasty.charge(charge("pay_1", "tok_ok")).await,
-        Err(GatewayError::Unknown)
-    );
-    assert_eq!(
-        shop.patient.status("pay_1".to_owned()).await,
-        Ok(ChargeStatus::NotFound)
-    );
+    assert_eq!(shop.hasty.charge(charge("pay_1", "tok_ok")).await, Err(GatewayError::Unknown));
+    assert_eq!(shop.patient.status("pay_1".to_owned()).await, Ok(ChargeStatus::NotFound));
     assert_eq!(shop.totals(), (0, 0));
 }
 
@@ -217,10 +145,7 @@ async fn a_late_charge_is_pending_and_then_stands_although_nobody_waited() {
         answer = shop.provider.charge(charge("pay_1", "tok_ok")) => panic!("answered in time: {answer:?}"),
     }
     while shop.patient.status("pay_1".to_owned()).await == Ok(ChargeStatus::Pending) {}
-    assert!(matches!(
-        shop.provider.recorded("pay_1"),
-        ChargeStatus::Captured { .. }
-    ));
+    assert!(matches!(shop.provider.recorded("pay_1"), ChargeStatus::Captured { .. }));
     assert_eq!(shop.totals(), (8500, 0));
 }
 
@@ -228,51 +153,23 @@ async fn a_late_charge_is_pending_and_then_stands_although_nobody_waited() {
 async fn slow_is_slow_and_an_error_happens_before_anything_else() {
     let shop = Shop::with(|_| {});
     let started = Instant::now();
-    shop.patient
-        .charge(charge("pay_1", "tok_slow"))
-        .await
-        .unwrap();
+    shop.patient.charge(charge("pay_1", "tok_slow")).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(5));
     let shop = Shop::with(|c| c.error_rate = Share(1.0));
     let away = GatewayError::Unavailable { retry_after: None };
-    assert_eq!(
-        shop.patient.charge(charge("pay_1", "tok_ok")).await,
-        Err(away.clone())
-    );
-    assert_eq!(
-        shop.patient.status("pay_1".to_owned()).await,
-        Err(away.clone())
-    );
-    assert_eq!(
-        shop.patient.refund(refund("ref_1", "pay_1", 1)).await,
-        Err(away)
-    );
+    assert_eq!(shop.patient.charge(charge("pay_1", "tok_ok")).await, Err(away.clone()));
+    assert_eq!(shop.patient.status("pay_1".to_owned()).await, Err(away.clone()));
+    assert_eq!(shop.patient.refund(refund("ref_1", "pay_1", 1)).await, Err(away));
     assert_eq!(shop.provider.recorded("pay_1"), ChargeStatus::NotFound);
 }
 
 #[tokio::test]
 async fn money_is_given_back_once_and_never_more_than_was_taken() {
     let shop = Shop::with(|_| {});
-    shop.patient
-        .charge(charge("pay_1", "tok_ok"))
-        .await
-        .unwrap();
-    shop.patient
-        .charge(charge("pay_2", "tok_declined"))
-        .await
-        .unwrap();
-    let first = shop
-        .patient
-        .refund(refund("ref_1", "pay_1", 8000))
-        .await
-        .unwrap();
-    assert_eq!(
-        shop.patient
-            .refund(refund("ref_1", "pay_1", 8000))
-            .await
-            .unwrap(),
-        first
-    );
+    shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap();
+    shop.patient.charge(charge("pay_2", "tok_declined")).await.unwrap();
+    let first = shop.patient.refund(refund("ref_1", "pay_1", 8000)).await.unwrap();
+    assert_eq!(shop.patient.refund(refund("ref_1", "pay_1", 8000)).await.unwrap(), first);
     fn rejected<T>(code: &'static str) -> Result<T, GatewayError> {
         Err(GatewayError::Rejected { code })
     }
@@ -285,74 +182,30 @@ async fn money_is_given_back_once_and_never_more_than_was_taken() {
     ] {
         assert_eq!(shop.patient.refund(request).await, rejected(code), "{code}");
     }
-    assert!(matches!(
-        shop.provider.recorded("pay_1"),
-        ChargeStatus::Refunded { amount: 8000, .. }
-    ));
+    assert!(matches!(shop.provider.recorded("pay_1"), ChargeStatus::Refunded { amount: 8000, .. }));
     assert_eq!(shop.totals(), (8500, 8000));
-    let bad = ChargeRequest {
-        currency: "euro".to_owned(),
-        ..charge("pay_4", "tok_ok")
-    };
+    let bad = ChargeRequest { currency: "euro".to_owned(), ..charge("pay_4", "tok_ok") };
     assert_eq!(shop.patient.charge(bad).await, rejected("bad_currency"));
-    assert_eq!(
-        shop.patient
-            .charge(charge(&"k".repeat(129), "tok_ok"))
-            .await,
-        rejected("bad_key")
-    );
+    assert_eq!(shop.patient.charge(charge(&"k".repeat(129), "tok_ok")).await, rejected("bad_key"));
 }
 
 #[tokio::test]
 async fn the_books_survive_a_kill_even_in_the_middle_of_a_line() {
     let shop = Shop::with(|_| {});
-    let first = shop
-        .patient
-        .charge(charge("pay_1", "tok_ok"))
-        .await
-        .unwrap();
-    assert_eq!(
-        shop.hasty.charge(charge("pay_2", "tok_timeout")).await,
-        Err(GatewayError::Unknown)
-    );
-    shop.patient
-        .charge(charge("pay_3", "tok_declined"))
-        .await
-        .unwrap();
-    shop.patient
-        .refund(refund("ref_1", "pay_1", 8500))
-        .await
-        .unwrap();
+    let first = shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap();
+    assert_eq!(shop.hasty.charge(charge("pay_2", "tok_timeout")).await, Err(GatewayError::Unknown));
+    shop.patient.charge(charge("pay_3", "tok_declined")).await.unwrap();
+    shop.patient.refund(refund("ref_1", "pay_1", 8500)).await.unwrap();
     let whole = std::fs::read(shop.books()).unwrap();
-    std::fs::write(
-        shop.books(),
-        [&whole[..], br#"{"op":"captured","key":"pay_4","#].concat(),
-    )
-    .unwrap();
+    std::fs::write(shop.books(), [&whole[..], br#"{"op":"captured","key":"pay_4","#].concat()).unwrap();
 
     let shop = shop.restarted();
-    assert_eq!(
-        shop.patient
-            .charge(charge("pay_1", "tok_ok"))
-            .await
-            .unwrap(),
-        first
-    );
-    assert!(matches!(
-        shop.provider.recorded("pay_2"),
-        ChargeStatus::Captured { .. }
-    ));
-    assert!(matches!(
-        shop.provider.recorded("pay_3"),
-        ChargeStatus::Declined { .. }
-    ));
+    assert_eq!(shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap(), first);
+    assert!(matches!(shop.provider.recorded("pay_2"), ChargeStatus::Captured { .. }));
+    assert!(matches!(shop.provider.recorded("pay_3"), ChargeStatus::Declined { .. }));
     assert_eq!(shop.provider.recorded("pay_4"), ChargeStatus::NotFound);
     assert_eq!(shop.totals(), (17_000, 8500));
-    let fourth = shop
-        .patient
-        .charge(charge("pay_4", "tok_ok"))
-        .await
-        .unwrap();
+    let fourth = shop.patient.charge(charge("pay_4", "tok_ok")).await.unwrap();
     assert_ne!(fourth, first, "references are not used twice");
     assert_eq!(shop.restarted().totals(), (25_500, 8500));
 }
@@ -372,10 +225,7 @@ fn damaged_books_are_refused_with_file_and_line() {
     ] {
         std::fs::write(&path, text).unwrap();
         let error = Simulated::open(&quick(), &path).unwrap_err().to_string();
-        assert!(
-            error.contains(reason) && error.contains("provider.ndjson"),
-            "{error}"
-        );
+        assert!(error.contains(reason) && error.contains("provider.ndjson"), "{error}");
     }
 }
 
@@ -385,11 +235,7 @@ async fn a_seed_fixes_every_choice_and_shares_come_out_as_asked() {
         let shop = Shop::with(|c| (c.seed, c.decline_rate) = (seed, Share(0.3)));
         let mut declines = Vec::new();
         for n in 0..200 {
-            let answer = shop
-                .patient
-                .charge(charge(&format!("pay_{n}"), "tok_ok"))
-                .await
-                .unwrap();
+            let answer = shop.patient.charge(charge(&format!("pay_{n}"), "tok_ok")).await.unwrap();
             declines.push(declined(&answer) == "card_declined");
         }
         declines
@@ -419,19 +265,13 @@ fn the_breaker_opens_waits_probes_and_closes() {
     assert_eq!(breaker.permit(at(11)).unwrap_err(), 4 * SECOND);
 
     assert_eq!(breaker.state(at(15)), BreakerState::HalfOpen);
-    let (one, two) = (
-        breaker.permit(at(15)).unwrap(),
-        breaker.permit(at(15)).unwrap(),
-    );
+    let (one, two) = (breaker.permit(at(15)).unwrap(), breaker.permit(at(15)).unwrap());
     assert!(breaker.permit(at(15)).is_err(), "two probes and no more");
     breaker.succeeded(one);
     breaker.failed(two, at(16));
     assert_eq!(breaker.permit(at(20)).unwrap_err(), SECOND);
 
-    let (one, two) = (
-        breaker.permit(at(21)).unwrap(),
-        breaker.permit(at(21)).unwrap(),
-    );
+    let (one, two) = (breaker.permit(at(21)).unwrap(), breaker.permit(at(21)).unwrap());
     breaker.abandoned(one);
     let three = breaker.permit(at(21)).unwrap();
     breaker.succeeded(two);
@@ -480,16 +320,11 @@ async fn an_open_breaker_keeps_calls_away_and_says_when_to_come_back() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&heard);
     let observe = move |operation, outcome: CallOutcome, _, state| {
-        note.lock()
-            .unwrap()
-            .push((operation, outcome.word(), state));
+        note.lock().unwrap().push((operation, outcome.word(), state));
     };
     let guarded = Guarded::new(away.clone(), SECOND, limits(2), Box::new(observe));
     let request = || charge("pay_1", "tok_ok");
-    assert!(matches!(
-        guarded.charge(request()).await,
-        Err(GatewayError::Unavailable { retry_after: None })
-    ));
+    assert!(matches!(guarded.charge(request()).await, Err(GatewayError::Unavailable { retry_after: None })));
     assert!(guarded.status("pay_1".to_owned()).await.is_err());
     let kept = guarded.charge(request()).await;
     assert!(

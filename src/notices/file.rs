@@ -41,15 +41,10 @@ impl FileSink {
     /// # Errors
     /// The file cannot be opened for appending, or the thread that writes it cannot be started.
     pub fn open(path: &Path) -> io::Result<FileSink> {
-        let mut writer = Writer {
-            path: path.to_owned(),
-            file: None,
-        };
+        let mut writer = Writer { path: path.to_owned(), file: None };
         writer.file = Some(writer.reopen()?);
         let (queue, waiting) = sync_channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("notices-file".to_owned())
-            .spawn(move || writer.run(&waiting))?;
+        std::thread::Builder::new().name("notices-file".to_owned()).spawn(move || writer.run(&waiting))?;
         Ok(FileSink { queue })
     }
 }
@@ -57,30 +52,17 @@ impl FileSink {
 impl Sink for FileSink {
     fn deliver<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), SinkError>> {
         async move {
-            let mut line = serde_json::to_vec(notice)
-                .map_err(|error| SinkError::permanent(error.to_string()))?;
+            let mut line = serde_json::to_vec(notice).map_err(|error| SinkError::permanent(error.to_string()))?;
             line.push(b'\n');
             if line.len() > LINE_BYTES_MAX {
-                return Err(SinkError::permanent(
-                    "the notice is too long for the notices file",
-                ));
+                return Err(SinkError::permanent("the notice is too long for the notices file"));
             }
             let (answer, answered) = oneshot::channel();
-            self.queue
-                .try_send(Waiting { line, answer })
-                .map_err(|error| match error {
-                    TrySendError::Full(_) => {
-                        SinkError::retryable("too many notices wait for the notices file")
-                    }
-                    TrySendError::Disconnected(_) => {
-                        SinkError::retryable("the writer of the notices file has stopped")
-                    }
-                })?;
-            answered.await.unwrap_or_else(|_| {
-                Err(SinkError::retryable(
-                    "the writer of the notices file has stopped",
-                ))
-            })
+            self.queue.try_send(Waiting { line, answer }).map_err(|error| match error {
+                TrySendError::Full(_) => SinkError::retryable("too many notices wait for the notices file"),
+                TrySendError::Disconnected(_) => SinkError::retryable("the writer of the notices file has stopped"),
+            })?;
+            answered.await.unwrap_or_else(|_| Err(SinkError::retryable("the writer of the notices file has stopped")))
         }
         .boxed()
     }
@@ -102,10 +84,7 @@ impl Writer {
                 tracing::error!(path = %self.path.display(), %error, "notices file cannot be written");
             }
             for one in batch {
-                let answer = result
-                    .as_ref()
-                    .map(|()| ())
-                    .map_err(|error| SinkError::retryable(error.to_string()));
+                let answer = result.as_ref().copied().map_err(|error| SinkError::retryable(error.to_string()));
                 // a caller that has gone away gets the notice a second time, which readers expect
                 let _ = one.answer.send(answer);
             }
@@ -118,10 +97,7 @@ impl Writer {
             Some(file) => file,
             None => self.reopen()?,
         };
-        let lines: Vec<u8> = batch
-            .iter()
-            .flat_map(|waiting| waiting.line.iter().copied())
-            .collect();
+        let lines: Vec<u8> = batch.iter().flat_map(|waiting| waiting.line.iter().copied()).collect();
         file.write_all(&lines)?;
         file.sync_data()?;
         self.file = Some(file);
@@ -130,11 +106,7 @@ impl Writer {
 
     /// The file, with its last line ended: a kill or a full disk may have cut it off.
     fn reopen(&self) -> io::Result<File> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&self.path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
         if file.metadata()?.len() > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1))?;

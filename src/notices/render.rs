@@ -106,10 +106,7 @@ pub fn refund(id: &str, refunded: &OrderRefunded) -> Notice {
     let concert = &refunded.concert;
     let mut text = format!("Your order {} was refunded.\n\n", refunded.order);
     describe(&mut text, concert);
-    line(
-        &mut text,
-        &format!("Refunded: {}", written(&refunded.amount)),
-    );
+    line(&mut text, &format!("Refunded: {}", written(&refunded.amount)));
     text.push_str("\nThe tickets of this order are no longer valid.\n");
     Notice {
         id: id.to_owned(),
@@ -139,17 +136,14 @@ fn line(text: &mut String, words: &str) {
 
 /// Without control characters, which would end a header or a line.
 fn clean(words: &str) -> String {
-    words
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// `85.00 EUR`, `8500 JPY`, `8.500 KWD`: as many decimals as the currency has (ISO 4217).
 fn written(money: &Money) -> String {
     let decimals = match money.currency.as_str() {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX"
-        | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND" | "VUV"
+        | "XAF" | "XOF" | "XPF" => 0,
         "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
         _ => 2,
     };
@@ -169,19 +163,10 @@ mod tests {
 
     #[test]
     fn money_has_the_decimals_of_its_currency() {
-        for (amount, currency, expected) in [
-            (8500, "EUR", "85.00 EUR"),
-            (5, "EUR", "0.05 EUR"),
-            (8500, "JPY", "8500 JPY"),
-            (8501, "KWD", "8.501 KWD"),
-        ] {
-            assert_eq!(
-                written(&Money {
-                    amount,
-                    currency: currency.to_owned()
-                }),
-                expected
-            );
+        for (amount, currency, expected) in
+            [(8500, "EUR", "85.00 EUR"), (5, "EUR", "0.05 EUR"), (8500, "JPY", "8500 JPY"), (8501, "KWD", "8.501 KWD")]
+        {
+            assert_eq!(written(&Money { amount, currency: currency.to_owned() }), expected);
         }
     }
 }

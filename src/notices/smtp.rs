@@ -42,47 +42,30 @@ impl SmtpSink {
     pub fn new(config: &Smtp) -> Result<SmtpSink, SmtpSetupError> {
         let from = config.from.as_deref().unwrap_or_default().parse();
         let from = from.map_err(|_| SmtpSetupError("from is not a mail address".to_owned()))?;
-        let parameters = || {
-            TlsParameters::new(config.host.clone())
-                .map_err(|error| SmtpSetupError(error.to_string()))
-        };
+        let parameters = || TlsParameters::new(config.host.clone()).map_err(|error| SmtpSetupError(error.to_string()));
         let tls = match config.tls {
             SmtpTls::None => Tls::None,
             SmtpTls::Starttls => Tls::Required(parameters()?),
             SmtpTls::Tls => Tls::Wrapper(parameters()?),
         };
         // "dangerous" is the library's word for choosing the protection oneself
-        let mut builder =
-            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.clone())
-                .port(config.port)
-                .tls(tls)
-                .timeout(Some(config.timeout));
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.clone())
+            .port(config.port)
+            .tls(tls)
+            .timeout(Some(config.timeout));
         if let (Some(username), Some(password)) = (&config.username, &config.password) {
-            builder = builder.credentials(Credentials::new(
-                username.clone(),
-                password.expose().to_owned(),
-            ));
+            builder = builder.credentials(Credentials::new(username.clone(), password.expose().to_owned()));
         }
-        Ok(SmtpSink {
-            transport: builder.build(),
-            from,
-        })
+        Ok(SmtpSink { transport: builder.build(), from })
     }
 
     fn message(&self, notice: &Notice) -> Result<Message, SinkError> {
-        let to: Address = notice
-            .to
-            .parse()
-            .map_err(|_| SinkError::permanent("the recipient is not a mail address"))?;
+        let to: Address = notice.to.parse().map_err(|_| SinkError::permanent("the recipient is not a mail address"))?;
         Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(notice.subject.clone())
-            .message_id(Some(format!(
-                "<{}@{}>",
-                notice.id,
-                self.from.email.domain()
-            )))
+            .message_id(Some(format!("<{}@{}>", notice.id, self.from.email.domain())))
             .header(ContentType::TEXT_PLAIN)
             .body(notice.text.clone())
             .map_err(|error| SinkError::permanent(error.to_string()))
@@ -93,11 +76,7 @@ impl Sink for SmtpSink {
     fn deliver<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), SinkError>> {
         async move {
             let message = self.message(notice)?;
-            self.transport
-                .send(message)
-                .await
-                .map(|_| ())
-                .map_err(|error| judge(&error))
+            self.transport.send(message).await.map(|_| ()).map_err(|error| judge(&error))
         }
         .boxed()
     }
@@ -109,8 +88,5 @@ fn judge(error: &lettre::transport::smtp::Error) -> SinkError {
     let code = error.status().map(u16::from);
     let is_about_login = code.is_some_and(|code| (530..=538).contains(&code));
     let is_retryable = !error.is_permanent() || is_about_login;
-    SinkError {
-        is_retryable,
-        reason: error.to_string(),
-    }
+    SinkError { is_retryable, reason: error.to_string() }
 }

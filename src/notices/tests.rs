@@ -19,10 +19,7 @@ fn paid() -> OrderPaid {
             venue: "Harbour Stadium".to_owned(),
             starts_at: "2027-06-12T19:00:00Z".to_owned(),
         },
-        total: Money {
-            amount: 15_500,
-            currency: "EUR".to_owned(),
-        },
+        total: Money { amount: 15_500, currency: "EUR".to_owned() },
         tickets: vec![
             TicketLine {
                 id: "tkt_1".to_owned(),
@@ -30,12 +27,7 @@ fn paid() -> OrderPaid {
                 seat: Some("12-7".to_owned()),
                 token: "x.y.z".to_owned(),
             },
-            TicketLine {
-                id: "tkt_2".to_owned(),
-                block: "Floor".to_owned(),
-                seat: None,
-                token: "u.v.w".to_owned(),
-            },
+            TicketLine { id: "tkt_2".to_owned(), block: "Floor".to_owned(), seat: None, token: "u.v.w".to_owned() },
         ],
     }
 }
@@ -45,35 +37,17 @@ fn confirmation(id: &str) -> Notice {
 }
 
 fn lines(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn a_confirmation_carries_every_ticket_and_no_foreign_headers() {
     let notice = confirmation("ntc_1");
-    assert_eq!(
-        notice.subject,
-        "Your tickets for Aurora,  Bcc: all@example.org"
-    );
-    for words in [
-        "ord_1",
-        "Harbour Stadium",
-        "155.00 EUR",
-        "A, seat 12-7",
-        "tkt_1",
-        "x.y.z",
-        "Floor, standing",
-        "u.v.w",
-    ] {
-        assert!(
-            notice.text.contains(words),
-            "{words} missing in {}",
-            notice.text
-        );
+    assert_eq!(notice.subject, "Your tickets for Aurora,  Bcc: all@example.org");
+    for words in
+        ["ord_1", "Harbour Stadium", "155.00 EUR", "A, seat 12-7", "tkt_1", "x.y.z", "Floor, standing", "u.v.w"]
+    {
+        assert!(notice.text.contains(words), "{words} missing in {}", notice.text);
     }
     assert_eq!(notice.data["tickets"][1]["seat"], serde_json::Value::Null);
     let back = refund(
@@ -95,13 +69,9 @@ async fn notices_become_lines_of_the_file() {
     let path = dir.path().join("notices.ndjson");
     let sink = FileSink::open(&path).unwrap();
     let notices: Vec<Notice> = (0..50).map(|n| confirmation(&format!("ntc_{n}"))).collect();
-    let results =
-        futures_util::future::join_all(notices.iter().map(|notice| sink.deliver(notice))).await;
+    let results = futures_util::future::join_all(notices.iter().map(|notice| sink.deliver(notice))).await;
     assert!(results.iter().all(Result::is_ok));
-    let read: Vec<Notice> = lines(&path)
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let read: Vec<Notice> = lines(&path).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, notices);
 }
 
@@ -110,35 +80,21 @@ async fn a_line_cut_off_by_a_kill_does_not_swallow_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notices.ndjson");
     std::fs::write(&path, "{\"id\":\"ntc_0\"}\n{\"id\":\"nt").unwrap();
-    FileSink::open(&path)
-        .unwrap()
-        .deliver(&confirmation("ntc_1"))
-        .await
-        .unwrap();
+    FileSink::open(&path).unwrap().deliver(&confirmation("ntc_1")).await.unwrap();
     let lines = lines(&path);
     assert_eq!(lines.len(), 3);
-    assert_eq!(
-        serde_json::from_str::<Notice>(&lines[2]).unwrap().id,
-        "ntc_1"
-    );
+    assert_eq!(serde_json::from_str::<Notice>(&lines[2]).unwrap().id, "ntc_1");
 }
 
 #[tokio::test]
 async fn a_disk_that_cannot_be_written_is_told_and_a_good_one_is_used_again() {
     let full = FileSink::open(Path::new("/dev/full"));
-    let error = full
-        .unwrap()
-        .deliver(&confirmation("ntc_1"))
-        .await
-        .unwrap_err();
+    let error = full.unwrap().deliver(&confirmation("ntc_1")).await.unwrap_err();
     assert!(error.is_retryable, "{error}");
     assert!(FileSink::open(Path::new("/nowhere/notices.ndjson")).is_err());
     let dir = tempfile::tempdir().unwrap();
     let sink = FileSink::open(&dir.path().join("notices.ndjson")).unwrap();
-    let endless = Notice {
-        text: "x".repeat(300_000),
-        ..confirmation("ntc_1")
-    };
+    let endless = Notice { text: "x".repeat(300_000), ..confirmation("ntc_1") };
     assert!(!sink.deliver(&endless).await.unwrap_err().is_retryable);
     sink.deliver(&confirmation("ntc_2")).await.unwrap();
 }
@@ -172,10 +128,7 @@ async fn mail_server(answer_to_recipient: &'static str) -> (u16, tokio::task::Jo
                 command if command.starts_with("RCPT") => answer_to_recipient,
                 _ => "250 fine",
             };
-            stream
-                .write_all(format!("{answer}\r\n").as_bytes())
-                .await
-                .unwrap();
+            stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
         }
     });
     (port, server)
@@ -213,57 +166,27 @@ async fn a_notice_becomes_a_mail_with_an_id_of_its_own() {
 
 #[tokio::test]
 async fn a_mail_servers_never_is_told_from_its_not_now() {
-    for (answer, is_retryable) in [
-        ("550 no such mailbox", false),
-        ("450 greylisted", true),
-        ("535 wrong password", true),
-        ("552 too big", false),
-    ] {
+    for (answer, is_retryable) in
+        [("550 no such mailbox", false), ("450 greylisted", true), ("535 wrong password", true), ("552 too big", false)]
+    {
         let (port, server) = mail_server(answer).await;
-        let error = SmtpSink::new(&settings(port))
-            .unwrap()
-            .deliver(&confirmation("ntc_1"))
-            .await
-            .unwrap_err();
+        let error = SmtpSink::new(&settings(port)).unwrap().deliver(&confirmation("ntc_1")).await.unwrap_err();
         assert_eq!(error.is_retryable, is_retryable, "{answer}: {error}");
         server.abort();
     }
-    let gone = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let error = SmtpSink::new(&settings(gone))
-        .unwrap()
-        .deliver(&confirmation("ntc_1"))
-        .await
-        .unwrap_err();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let error = SmtpSink::new(&settings(gone)).unwrap().deliver(&confirmation("ntc_1")).await.unwrap_err();
     assert!(error.is_retryable, "nobody listens: {error}");
 }
 
 #[tokio::test]
 async fn an_address_that_is_none_is_not_tried_again() {
     let sink = SmtpSink::new(&settings(1)).unwrap();
-    for to in [
-        "",
-        "ada",
-        "ada@example.org, eve@example.org",
-        "ada@example.org\r\nRCPT TO:<eve@example.org>",
-    ] {
-        let error = sink
-            .deliver(&Notice {
-                to: to.to_owned(),
-                ..confirmation("ntc_1")
-            })
-            .await
-            .unwrap_err();
+    for to in ["", "ada", "ada@example.org, eve@example.org", "ada@example.org\r\nRCPT TO:<eve@example.org>"] {
+        let error = sink.deliver(&Notice { to: to.to_owned(), ..confirmation("ntc_1") }).await.unwrap_err();
         assert!(!error.is_retryable, "{to}: {error}");
     }
-    let without_sender = Smtp {
-        from: Some("nobody".to_owned()),
-        ..settings(1)
-    };
+    let without_sender = Smtp { from: Some("nobody".to_owned()), ..settings(1) };
     assert!(SmtpSink::new(&without_sender).is_err());
 }
 
@@ -278,9 +201,5 @@ async fn all_sinks_must_have_delivered() {
     sinks.deliver(&confirmation("ntc_2")).await.unwrap_err();
     assert_eq!(lines(&config.notices_path().unwrap()).len(), 2);
     config.notices.file = None;
-    Sinks::open(&config)
-        .unwrap()
-        .deliver(&confirmation("ntc_3"))
-        .await
-        .unwrap();
+    Sinks::open(&config).unwrap().deliver(&confirmation("ntc_3")).await.unwrap();
 }
