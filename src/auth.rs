@@ -3,7 +3,7 @@
 //! Decides from the `Authorization` header and the time handed in; keeps no sessions, asks no other service and never
 //! logs a key or a token. What a caller may do is decided by the routes.
 //!
-//! Next: [`customers`] for tokens, [`organizers`] for keys.
+//! Next: `customers` for tokens, `organizers` for keys.
 
 mod customers;
 mod organizers;

@@ -5,7 +5,7 @@
 //! the key, the value, the rule and the place. Nothing here opens what the values point at, and no other module
 //! reads files or variables to learn how to behave.
 //!
-//! Next: [`values`] for the types, [`layers`] for how layers become one, [`rules`] for what must fit together.
+//! Next: `values` for the types, `layers` for how layers become one, `rules` for what must fit together.
 
 mod layers;
 mod problem;

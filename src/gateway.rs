@@ -4,8 +4,8 @@
 //! the payment desk, always with the same key. When it cannot tell whether something happened it says
 //! [`GatewayError::Unknown`], and only [`Gateway::status`] can settle that.
 //!
-//! Next: [`guarded`] for deadline and circuit breaker, [`breaker`] for its rules, [`simulated`] for the provider
-//! that is built in, [`ledger`] for its books.
+//! Next: `guarded` for deadline and circuit breaker, `breaker` for its rules, `simulated` for the provider
+//! that is built in, `ledger` for its books.
 
 mod breaker;
 mod guarded;

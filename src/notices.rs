@@ -3,7 +3,7 @@
 //! A sink delivers one notice and says honestly whether it did. Delivery is at least once: a notice may arrive twice and
 //! carries an id by which readers tell. When to try again and when to give up is decided by the notifier, not here.
 //!
-//! Next: [`render`] for the words, [`file`] for the JSON-lines file, [`smtp`] for mail.
+//! Next: `render` for the words, `file` for the JSON-lines file, `smtp` for mail.
 
 mod file;
 mod render;

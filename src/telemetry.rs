@@ -4,8 +4,8 @@
 //! counting costs nanoseconds and takes no lock. Nothing here decides anything, and no label takes a value that callers
 //! can choose.
 //!
-//! Next: [`metrics`] for the list of all metrics, [`routes`] for requests, [`histogram`] for how times are counted,
-//! [`process`] for the process itself, [`logs`] for log lines.
+//! Next: `metrics` for the list of all metrics, `routes` for requests, `histogram` for how times are counted,
+//! `process` for the process itself, `logs` for log lines.
 
 mod histogram;
 mod logs;

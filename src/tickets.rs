@@ -325,6 +325,8 @@ mod tests {
         assert_eq!(TicketKey::open(&own).unwrap().sign(&claims()), token);
         assert_eq!(TicketKey::open(&TicketKeyPath::Given(path.clone())).unwrap().verify(&token), Ok(claims()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let pem = std::fs::read_to_string(&path).unwrap();
+        assert!(pem.contains("\nMC4CAQAwBQYDK2VwBCIEI"), "the form of RFC 8410 that every other program reads");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();

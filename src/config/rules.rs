@@ -63,7 +63,7 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
 
 fn durations(c: &Config, must: &mut Must<'_>) {
     let day = Duration::from_secs(24 * 3600);
-    let bounded: [(Duration, &str); 23] = [
+    let bounded: [(Duration, &str); 26] = [
         (c.http.keep_alive, "http.keep_alive"),
         (c.http.head_timeout, "http.head_timeout"),
         (c.http.body_timeout, "http.body_timeout"),
@@ -72,6 +72,8 @@ fn durations(c: &Config, must: &mut Must<'_>) {
         (c.live.idle_timeout, "live.idle_timeout"),
         (c.snapshots.interval, "snapshots.interval"),
         (c.runtime.deadline, "runtime.deadline"),
+        (c.runtime.resend_min, "runtime.resend_min"),
+        (c.runtime.resend_max, "runtime.resend_max"),
         (c.payments.timeout, "payments.timeout"),
         (c.payments.backoff_min, "payments.backoff_min"),
         (c.payments.backoff_max, "payments.backoff_max"),
@@ -81,6 +83,7 @@ fn durations(c: &Config, must: &mut Must<'_>) {
         (c.payments.simulated.latency_p99, "payments.simulated.latency_p99"),
         (c.payments.simulated.slow_latency, "payments.simulated.slow_latency"),
         (c.payments.simulated.late_delay, "payments.simulated.late_delay"),
+        (c.notices.timeout, "notices.timeout"),
         (c.notices.backoff_min, "notices.backoff_min"),
         (c.notices.backoff_max, "notices.backoff_max"),
         (c.notices.smtp.timeout, "notices.smtp.timeout"),
@@ -96,6 +99,7 @@ fn durations(c: &Config, must: &mut Must<'_>) {
         "idempotency.ttl",
         "must be more than 0 and at most 30days",
     );
+    must(c.holds.ended_ttl <= 30 * day, "holds.ended_ttl", "must be at most 30days");
     must(c.auth.leeway <= Duration::from_secs(300), "auth.leeway", "must be at most 5m");
 }
 
@@ -142,6 +146,8 @@ fn order(c: &Config, must: &mut Must<'_>) {
         "notices.backoff_min",
         "must not be above notices.backoff_max",
     );
+    must(c.runtime.resend_min <= c.runtime.resend_max, "runtime.resend_min", "must not be above runtime.resend_max");
+    must(c.notices.timeout >= c.notices.smtp.timeout, "notices.timeout", "must not be below notices.smtp.timeout");
     let simulated = &c.payments.simulated;
     must(
         simulated.latency_p50 <= simulated.latency_p99,

@@ -175,6 +175,10 @@ section! {
         batch_max: usize,
         /// Time a command may take.
         deadline: Duration,
+        /// First wait before an unanswered message is sent again.
+        resend_min: Duration,
+        /// Longest such wait.
+        resend_max: Duration,
     }
 }
 
@@ -195,6 +199,8 @@ section! {
         ttl: Duration,
         /// How much longer while its payment runs.
         payment_extension: Duration,
+        /// How long an ended one can be asked for.
+        ended_ttl: Duration,
     }
 }
 
@@ -317,6 +323,8 @@ section! {
         file: Option<PathBuf>,
         /// Tries before a dead letter.
         attempts_max: u32,
+        /// Time of one try.
+        timeout: Duration,
         /// First wait between tries.
         backoff_min: Duration,
         /// Longest wait between tries.

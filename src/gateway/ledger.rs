@@ -191,6 +191,11 @@ impl Ledger {
         Ok(number)
     }
 
+    /// Whether the refund with this key was made.
+    pub(super) fn is_refunded(&self, key: &str) -> bool {
+        self.refunds.contains_key(&hash(key))
+    }
+
     /// All money by currency.
     pub(super) fn totals(&self) -> BTreeMap<String, Totals> {
         self.totals.iter().map(|(code, totals)| (String::from_utf8_lossy(code).into_owned(), *totals)).collect()
@@ -247,7 +252,7 @@ impl Ledger {
         if decline.is_none() {
             let totals = self.totals.entry(currency).or_default();
             totals.charges += 1;
-            totals.captured += amount;
+            totals.captured = totals.captured.saturating_add(amount);
         }
         Ok(())
     }
@@ -263,7 +268,7 @@ impl Ledger {
         entry.refunded += amount;
         let totals = self.totals.entry(entry.currency).or_default();
         totals.refunds += 1;
-        totals.refunded += amount;
+        totals.refunded = totals.refunded.saturating_add(amount);
         Ok(())
     }
 }

@@ -154,8 +154,12 @@ impl Shared {
         if draw.fate == Fate::LostOnTheWay {
             return pending().await;
         }
-        let number = self.state().ledger.refund(&request.key, &request.charge, request.amount)?;
-        if matches!(draw.fate, Fate::AnswerLost | Fate::Late) {
+        let (is_first, number) = {
+            let ledger = &mut self.state().ledger;
+            let is_first = !ledger.is_refunded(&request.key);
+            (is_first, ledger.refund(&request.key, &request.charge, request.amount)?)
+        };
+        if is_first && matches!(draw.fate, Fate::AnswerLost | Fate::Late) {
             return pending().await;
         }
         tokio::time::sleep(draw.latency / 2).await;
@@ -218,7 +222,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Decides after `late_delay`, whether or not anybody still waits for the answer.
+    /// Decides after `late_delay`, whether or not anybody still waits for the answer. A server that is killed meanwhile
+    /// takes the undecided charge with it: nothing was taken, and the same key may be charged again.
     async fn decide_late(self: Arc<Self>, request: ChargeRequest) -> Result<ChargeResult, GatewayError> {
         let decision = tokio::spawn(async move {
             tokio::time::sleep(self.config.late_delay).await;

@@ -190,6 +190,18 @@ async fn money_is_given_back_once_and_never_more_than_was_taken() {
 }
 
 #[tokio::test]
+async fn a_refund_whose_answer_was_lost_is_made_once_when_asked_again() {
+    let shop = Shop::with(|_| {});
+    shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap();
+    let mut config = quick();
+    config.timeout_after_capture_rate = Share(1.0);
+    let shop = Shop::in_dir(shop.dir, &config);
+    assert_eq!(shop.hasty.refund(refund("pay_1", "pay_1", 8500)).await, Err(GatewayError::Unknown));
+    shop.patient.refund(refund("pay_1", "pay_1", 8500)).await.unwrap();
+    assert_eq!(shop.totals(), (8500, 8500));
+}
+
+#[tokio::test]
 async fn the_books_survive_a_kill_even_in_the_middle_of_a_line() {
     let shop = Shop::with(|_| {});
     let first = shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap();
