@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, SigningKey};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::{Value, json};
 
 use super::*;
@@ -20,13 +21,16 @@ fn config() -> config::Auth {
     config
 }
 
-fn provider(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
+/// An identity provider's private key: PKCS#8 of 32 secret bytes.
+fn provider(seed: u8) -> EncodingKey {
+    let header = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    EncodingKey::from_ed_der(&[&header[..], &[seed; 32]].concat())
 }
 
-fn okp(key: &SigningKey, kid: &str) -> Value {
-    let x = URL_SAFE_NO_PAD.encode(key.verifying_key().to_bytes());
-    json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "alg": "EdDSA", "use": "sig"})
+fn okp(key: &EncodingKey, kid: &str) -> Value {
+    let mut jwk = serde_json::to_value(Jwk::from_encoding_key(key, Algorithm::EdDSA).unwrap()).unwrap();
+    (jwk["kid"], jwk["use"]) = (json!(kid), json!("sig"));
+    jwk
 }
 
 fn with_jwks(mut config: config::Auth, keys: Value) -> Result<CustomerTokens, JwksError> {
@@ -40,17 +44,18 @@ fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-fn signed_ed(key: &SigningKey, header: &Value, claims: &Value) -> String {
+fn signed(key: &EncodingKey, algorithm: Algorithm, header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", part(header), part(claims));
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).to_bytes());
+    let signature = crypto::sign(message.as_bytes(), key, algorithm).unwrap();
     format!("{message}.{signature}")
 }
 
+fn signed_ed(key: &EncodingKey, header: &Value, claims: &Value) -> String {
+    signed(key, Algorithm::EdDSA, header, claims)
+}
+
 fn signed_hs(secret: &[u8], header: &Value, claims: &Value) -> String {
-    let message = format!("{}.{}", part(header), part(claims));
-    let key = jsonwebtoken::EncodingKey::from_secret(secret);
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
-    format!("{message}.{signature}")
+    signed(&EncodingKey::from_secret(secret), Algorithm::HS256, header, claims)
 }
 
 fn hs(claims: &Value) -> String {
@@ -163,7 +168,7 @@ fn no_algorithm_but_the_keys_own_is_accepted() {
     assert_eq!(tokens.verify(&unsigned("RS256"), NOW), Err(AuthError::UnknownKey));
 
     // the public key, which everybody has, used as if it were the secret
-    let public = key.verifying_key().to_bytes();
+    let public = URL_SAFE_NO_PAD.decode(okp(&key, "idp")["x"].as_str().unwrap()).unwrap();
     let named = signed_hs(&public, &json!({"alg": "HS256", "kid": "idp"}), &claims);
     assert_eq!(tokens.verify(&named, NOW), Err(AuthError::WrongAlgorithm));
     let unnamed = signed_hs(&public, &json!({"alg": "HS256"}), &claims);
@@ -182,7 +187,7 @@ fn the_kid_chooses_the_key() {
     let (old, new, foreign) = (provider(1), provider(2), provider(3));
     let tokens = with_jwks(config(), json!([okp(&old, "old"), okp(&new, "new")])).unwrap();
     let claims = json!({"sub": "ada", "exp": NOW + 60});
-    let by = |key: &SigningKey, header: Value| tokens.verify(&signed_ed(key, &header, &claims), NOW);
+    let by = |key: &EncodingKey, header: Value| tokens.verify(&signed_ed(key, &header, &claims), NOW);
     assert_eq!(by(&old, json!({"alg": "EdDSA", "kid": "old"})).unwrap().customer, "ada");
     by(&new, json!({"alg": "EdDSA", "kid": "new"})).unwrap();
     assert_eq!(by(&old, json!({"alg": "EdDSA", "kid": "new"})), Err(AuthError::BadSignature));
