@@ -1,1 +1,3 @@
-//! stub
+//! Stampede, a ticket on-sale engine.
+
+pub mod journal;
