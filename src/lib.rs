@@ -1,3 +1,4 @@
 //! Stampede, a ticket on-sale engine.
 
 pub mod journal;
+pub mod snapshots;
