@@ -125,6 +125,10 @@ impl Client {
 
     fn connect(&self) -> Result<TcpStream, Lost> {
         let stream = TcpStream::connect_timeout(&self.target.address, ANSWER_TIMEOUT)?;
+        if stream.local_addr()? == self.target.address {
+            // Nobody listens and the system gave our end the very port that was asked for: we talk to ourselves.
+            return Err(Lost::Io(std::io::ErrorKind::ConnectionRefused.into()));
+        }
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;

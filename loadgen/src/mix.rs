@@ -17,7 +17,7 @@ pub enum Operation {
     Order,
     /// `GET /v1/orders/{order}` of an own order.
     OrderStatus,
-    /// `DELETE /v1/holds/{hold}` of an own hold.
+    /// `DELETE /v1/holds/{hold}` of an own hold; also the cancelling of an own order whose payment failed.
     Release,
 }
 

@@ -1,8 +1,9 @@
 //! Who asks for what: draws steps, turns holds into orders and follows orders to their end.
 //!
-//! `draw` (in `buyers/draw.rs`) begins steps; [`Buyers::answered`] and [`Buyers::lost`] carry them on until they are
-//! done, refused, failed or given up. The same key is sent on every attempt of a step.
+//! `buyers/draw.rs` begins steps; [`Buyers::answered`] and [`Buyers::lost`] carry them on until they are done, refused,
+//! failed or given up; `buyers/acknowledged.rs` is what follows from a hold, an order, a look at an order. The same key is sent on every attempt of a step.
 
+mod acknowledged;
 mod draw;
 
 use std::borrow::Cow;
@@ -12,21 +13,18 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde::Deserialize;
 
 use super::fate::{self, Fate};
 use super::flow::{Flows, Step};
 use super::tally::Tally;
 use super::{Moments, Scene};
 use crate::clock::Nanos;
-use crate::journal::{HoldLine, Line, Money, OrderLine, Scribe, unix_ms};
+use crate::journal::{Line, Scribe, unix_ms};
 
 /// Steps of a thread under way; at this number nothing new is drawn until some end.
 const FLOWS_MAX: usize = 1 << 18;
 /// Own holds of a thread that may wait to be bought; the oldest are left to expire.
 const BASKETS_MAX: usize = 100_000;
-/// Own orders that are looked at again at random.
-const RECENT_MAX: usize = 1_024;
 
 /// Holds of one customer at one event that can be bought together.
 #[derive(Debug)]
@@ -65,31 +63,6 @@ pub(crate) struct Buyers<'a> {
     baskets: VecDeque<Basket>,
     recent: VecDeque<(u32, String)>,
     keys: u64,
-}
-
-#[derive(Deserialize)]
-struct HoldBody<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    block: Cow<'a, str>,
-    seats: Option<Vec<String>>,
-    quantity: Option<u64>,
-    #[serde(borrow)]
-    expires_at: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct OrderBody<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    total: Money,
-}
-
-#[derive(Deserialize)]
-struct StateBody<'a> {
-    #[serde(borrow)]
-    state: Cow<'a, str>,
 }
 
 impl<'a> Buyers<'a> {
@@ -196,7 +169,7 @@ impl<'a> Buyers<'a> {
 
     fn judge(&self, flow: u32, answer: Answer<'_>) -> Fate {
         let flow = &self.flows[flow];
-        let repeated_release = flow.step == Step::Release && flow.attempts > 0;
+        let repeated_release = matches!(flow.step, Step::Release | Step::Cancel) && flow.attempts > 0;
         if repeated_release && matches!(answer.status, 404 | 409 | 410) {
             return Fate::Refused("already_released".to_owned());
         }
@@ -215,6 +188,7 @@ impl<'a> Buyers<'a> {
                 books.scribe.note(&Line::Released { at: self.wall(now), hold });
                 Some(String::new())
             }
+            Step::Cancel => Some(String::new()),
             Step::Look | Step::Follow => return self.looked(flow, moments, body, now, books),
         };
         let Some(id) = acknowledged else {
@@ -230,7 +204,8 @@ impl<'a> Buyers<'a> {
                 books.tally.error(step.operation(), "replay_differs");
             }
         }
-        let replay = first && step != Step::Release && self.rng.random_bool(self.scene.plan.habits.replays);
+        let replay =
+            first && matches!(step, Step::Hold | Step::Order) && self.rng.random_bool(self.scene.plan.habits.replays);
         if replay {
             let again = &mut self.flows[flow];
             (again.first_answer, again.started, again.attempts) = (Some(id), now, 0);
@@ -238,94 +213,6 @@ impl<'a> Buyers<'a> {
         } else {
             self.flows.close(flow);
         }
-        true
-    }
-
-    fn held(&mut self, flow: u32, body: &[u8], now: Nanos, books: &mut Books) -> Option<String> {
-        let hold: HoldBody<'_> = serde_json::from_slice(body).ok()?;
-        let at = self.wall(now);
-        let asked = &mut self.flows[flow];
-        let seats = hold.seats.unwrap_or_default();
-        books.scribe.note(&Line::Hold(HoldLine {
-            at,
-            id: Cow::from(&*hold.id),
-            event: Cow::from(&self.scene.stage.events[usize::from(asked.event)].id),
-            block: Cow::from(&*hold.block),
-            quantity: hold.quantity.unwrap_or(seats.len() as u64),
-            seats: Cow::from(&seats),
-            customer: Cow::from(&self.scene.stage.customers[asked.customer as usize].name),
-            key: Cow::from(&asked.key),
-            expires_at: hold.expires_at,
-            replayed: asked.first_answer.is_some(),
-        }));
-        if asked.first_answer.is_none() {
-            let mut holds = std::mem::take(&mut asked.holds);
-            holds.push(hold.id.clone().into_owned());
-            let basket = Basket { event: asked.event, customer: asked.customer, holds };
-            self.keep(basket);
-        }
-        Some(hold.id.into_owned())
-    }
-
-    fn ordered(&mut self, flow: u32, body: &[u8], now: Nanos, books: &mut Books) -> Option<String> {
-        let order: OrderBody<'_> = serde_json::from_slice(body).ok()?;
-        let at = self.wall(now);
-        let asked = &self.flows[flow];
-        let (event, customer, first) = (asked.event, asked.customer, asked.first_answer.is_none());
-        books.scribe.note(&Line::Order(OrderLine {
-            at,
-            id: Cow::from(&*order.id),
-            event: Cow::from(&self.scene.stage.events[usize::from(event)].id),
-            holds: Cow::from(&asked.holds),
-            total: order.total,
-            customer: Cow::from(&self.scene.stage.customers[customer as usize].name),
-            key: Cow::from(&asked.key),
-            replayed: !first,
-        }));
-        if first {
-            self.follow(event, customer, &order.id, now);
-        }
-        Some(order.id.into_owned())
-    }
-
-    fn follow(&mut self, event: u16, customer: u32, order: &str, now: Nanos) {
-        if self.recent.len() == RECENT_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((customer, order.to_owned()));
-        let place = self.flows.open();
-        let flow = &mut self.flows[place];
-        (flow.step, flow.event, flow.customer) = (Step::Follow, event, customer);
-        flow.subject.push_str(order);
-        self.look_later(place, now);
-    }
-
-    fn look_later(&mut self, place: u32, now: Nanos) {
-        let flow = &mut self.flows[place];
-        let at = now + fate::next_look(flow.looks, self.rng.random());
-        flow.looks += 1;
-        (flow.intended, flow.started, flow.attempts) = (at, at, 0);
-        self.later.push(Reverse((at, place)));
-    }
-
-    fn looked(&mut self, flow: u32, moments: Moments, body: &[u8], now: Nanos, books: &mut Books) -> bool {
-        let step = self.flows[flow].step;
-        let Ok(order) = serde_json::from_slice::<StateBody<'_>>(body) else {
-            books.tally.error(step.operation(), "unreadable_answer");
-            self.flows.close(flow);
-            return true;
-        };
-        books.tally.measure(step.operation(), moments, now);
-        if step == Step::Follow {
-            if !fate::is_terminal(&order.state) {
-                self.look_later(flow, now);
-                return false;
-            }
-            books.tally.paid += u64::from(order.state == "paid");
-            let (at, id) = (self.wall(now), Cow::from(&self.flows[flow].subject));
-            books.scribe.note(&Line::State { at, order: id, state: order.state });
-        }
-        self.flows.close(flow);
         true
     }
 

@@ -80,6 +80,8 @@ impl Connection {
             return Err(error);
         }
         match stream.peer_addr() {
+            // Nobody listens and the system gave our end the very port that was asked for: we talk to ourselves.
+            Ok(peer) if stream.local_addr()? == peer => return Err(io::ErrorKind::ConnectionRefused.into()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
             Err(error) => return Err(error),

@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Order,
     /// Gives a hold back.
     Release,
+    /// Gives up an order whose payment failed, so that its seats go back on sale.
+    Cancel,
     /// Looks at an own order once.
     Look,
     /// Looks at a new order until it changes no more.
@@ -29,7 +31,7 @@ impl Step {
         match self {
             Self::Hold => Operation::Hold,
             Self::Order => Operation::Order,
-            Self::Release => Operation::Release,
+            Self::Release | Self::Cancel => Operation::Release,
             Self::Look | Self::Follow => Operation::OrderStatus,
         }
     }
@@ -60,9 +62,9 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Whether it came from the mix: following an order and repeating an answered request come on top.
+    /// Whether it came from the mix: following and cancelling an order and repeating an answered request come on top.
     pub(crate) fn is_drawn(&self) -> bool {
-        self.step != Step::Follow && self.first_answer.is_none()
+        !matches!(self.step, Step::Follow | Step::Cancel) && self.first_answer.is_none()
     }
 
     /// Appends the request.
@@ -72,6 +74,7 @@ impl Flow {
         let (method, path, key): (_, [&str; 3], _) = match self.step {
             Step::Hold => ("POST", ["/v1/events/", event, "/holds"], Some(self.key.as_str())),
             Step::Order => ("POST", ["/v1/orders", "", ""], Some(self.key.as_str())),
+            Step::Cancel => ("POST", ["/v1/orders/", &self.subject, "/cancel"], Some(self.key.as_str())),
             Step::Release => ("DELETE", ["/v1/holds/", &self.subject, ""], None),
             Step::Look | Step::Follow => ("GET", ["/v1/orders/", &self.subject, ""], None),
         };

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// One way to be wrong. Numbers count the requests that it concerns, from 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Acts on every nth POST of a customer, then closes without an answer.
     HangUpEvery(u64),
     /// Refuses every nth POST of a customer with `503`, having done nothing.
@@ -49,7 +49,7 @@ pub enum Fault {
 }
 
 /// A running box office; it closes when dropped.
-pub struct BoxOffice {
+pub(crate) struct BoxOffice {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -74,7 +74,7 @@ struct Request {
 }
 
 /// An answer, to be written.
-pub struct Reply {
+pub(crate) struct Reply {
     status: u16,
     body: String,
 }
@@ -91,7 +91,7 @@ impl Reply {
 
 impl BoxOffice {
     /// Opens on a free port.
-    pub fn open(faults: &[Fault]) -> Self {
+    pub(crate) fn open(faults: &[Fault]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -109,17 +109,17 @@ impl BoxOffice {
     }
 
     /// Where it is.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Holds that were ever given.
-    pub fn holds_given(&self) -> usize {
+    pub(crate) fn holds_given(&self) -> usize {
         self.shared.inventory.lock().unwrap().holds_given()
     }
 
     /// Orders that were ever taken.
-    pub fn orders_taken(&self) -> usize {
+    pub(crate) fn orders_taken(&self) -> usize {
         self.shared.inventory.lock().unwrap().orders_taken()
     }
 }
@@ -163,13 +163,13 @@ impl Shared {
         loop {
             let request = read_request(&mut reader)?;
             let number = self.number_of(&request);
-            if let Some(reply) = self.turned_away(&request, number) {
+            if let Some(reply) = self.turned_away(number) {
                 self.write(&mut stream, &reply)?;
                 continue;
             }
             self.stall(&request);
             let reply = self.inventory.lock().unwrap().act(&request);
-            if self.hangs_up(&request, number, stream.local_addr().ok()?) {
+            if self.hangs_up(number, stream.local_addr().ok()?) {
                 stream.shutdown(Shutdown::Both).ok()?;
                 return None;
             }
@@ -183,7 +183,7 @@ impl Shared {
         if counts { self.posts.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 }
     }
 
-    fn turned_away(&self, _: &Request, number: u64) -> Option<Reply> {
+    fn turned_away(&self, number: u64) -> Option<Reply> {
         self.faults.iter().find_map(|fault| match fault {
             Fault::BusyEvery(n) if number > 0 && number.is_multiple_of(*n) => Some(Reply::refuse(503, "overloaded")),
             Fault::LimitEvery(n, after) if number > 0 && number.is_multiple_of(*n) => {
@@ -210,7 +210,7 @@ impl Shared {
         }
     }
 
-    fn hangs_up(&self, _: &Request, number: u64, address: SocketAddr) -> bool {
+    fn hangs_up(&self, number: u64, address: SocketAddr) -> bool {
         self.faults.iter().any(|fault| match fault {
             Fault::HangUpEvery(n) => number > 0 && number.is_multiple_of(*n),
             Fault::CrashAt(n, gone_for) if number == *n => {

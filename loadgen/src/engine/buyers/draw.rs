@@ -3,7 +3,6 @@
 //! A step that lacks what it needs does the one before it: without a hold to buy, an order is a hold.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use rand::RngExt;
@@ -47,27 +46,29 @@ impl<'a> Buyers<'a> {
     fn begin(&mut self, wanted: Step, intended: Nanos, now: Nanos, books: &mut Books) -> (Operation, What) {
         let step = self.possible(wanted);
         let place = self.flows.open();
-        self.keys += 1;
+        let key = self.next_key();
         let flow = &mut self.flows[place];
-        (flow.step, flow.intended, flow.started) = (step, intended, now);
-        if matches!(step, Step::Hold | Step::Order) {
-            // A String takes every write.
-            let _ = write!(flow.key, "{}-{}-{}", self.scene.stage.run, self.number, self.keys);
-        }
+        (flow.step, flow.intended, flow.started, flow.key) = (step, intended, now, key);
         match step {
             Step::Hold => self.begin_hold(place),
             Step::Order => self.begin_order(place),
             Step::Release => self.begin_release(place, now, books),
-            Step::Look | Step::Follow => self.begin_look(place),
+            Step::Look | Step::Follow | Step::Cancel => self.begin_look(place),
         }
         (step.operation(), What::Flow(place))
+    }
+
+    /// A key that no other step of any run has.
+    pub(super) fn next_key(&mut self) -> String {
+        self.keys += 1;
+        format!("{}-{}-{}", self.scene.stage.run, self.number, self.keys)
     }
 
     fn possible(&self, wanted: Step) -> Step {
         match wanted {
             Step::Look | Step::Follow if self.recent.is_empty() => self.possible(Step::Order),
             Step::Order | Step::Release if self.baskets.is_empty() => Step::Hold,
-            Step::Hold | Step::Order | Step::Release | Step::Look | Step::Follow => wanted,
+            Step::Hold | Step::Order | Step::Release | Step::Cancel | Step::Look | Step::Follow => wanted,
         }
     }
 

@@ -29,7 +29,6 @@ struct Hold {
     customer: String,
     state: &'static str,
     order: Option<String>,
-    expires_at: SystemTime,
 }
 
 struct Order {
@@ -38,11 +37,19 @@ struct Order {
     total: u64,
     customer: String,
     looks: u32,
+    declined: bool,
+    cancelled: bool,
 }
 
 impl Order {
-    /// An order is paid when it was looked at twice.
+    /// A payment comes to its end when it was looked at twice.
     fn state(&self) -> &'static str {
+        if self.cancelled {
+            return "cancelled";
+        }
+        if self.declined && self.looks > 1 {
+            return "payment_failed";
+        }
         ["placed", "paying", "paid"][self.looks.min(2) as usize]
     }
 }
@@ -98,6 +105,7 @@ impl Inventory {
             ("GET", ["holds", id]) => self.see_hold(id, &customer),
             ("DELETE", ["holds", id]) => self.release(id, &customer),
             ("POST", ["orders"]) => self.order(&request.body, customer),
+            ("POST", ["orders", id, "cancel"]) => self.cancel(id, &customer),
             ("GET", ["orders", id]) => self.see_order(id, &customer),
             ("GET", ["events", id, "ledger"]) => self.ledger(id),
             ("GET", ["events", id, "orders"]) => self.list_orders(id, &request.path),
@@ -200,7 +208,7 @@ impl Inventory {
         let state = if self.has(Fault::ExpireEarly(number)) { "expired" } else { "held" };
         let event = event.to_owned();
         if !self.has(Fault::LoseHold(number)) {
-            self.holds.insert(id, Hold { event, block, seats, quantity, customer, state, order: None, expires_at });
+            self.holds.insert(id, Hold { event, block, seats, quantity, customer, state, order: None });
         }
         Reply::new(201, body)
     }
@@ -224,6 +232,7 @@ impl Inventory {
 
     fn order(&mut self, body: &Value, customer: String) -> Reply {
         let holds: Vec<String> = serde_json::from_value(body["holds"].clone()).unwrap();
+        let declined = body["payment"]["token"] == "tok_declined";
         let is_own =
             |id: &String| self.holds.get(id).is_some_and(|hold| hold.customer == customer && hold.state == "held");
         if !holds.iter().all(is_own) {
@@ -241,7 +250,7 @@ impl Inventory {
             (hold.state, hold.order) = ("bound", Some(id.clone()));
         }
         let event = self.holds[&holds[0]].event.clone();
-        self.orders.insert(id, Order { event, holds, total, customer, looks: 0 });
+        self.orders.insert(id, Order { event, holds, total, customer, looks: 0, declined, cancelled: false });
         Reply::new(202, body)
     }
 
@@ -256,6 +265,17 @@ impl Inventory {
             return Reply::refuse(404, "unknown_order");
         }
         self.look_at(id);
+        Reply::new(200, self.order_json(id))
+    }
+
+    fn cancel(&mut self, id: &str, customer: &str) -> Reply {
+        let Some(order) = self.orders.get_mut(id).filter(|order| order.customer == customer && order.declined) else {
+            return Reply::refuse(409, "not_cancellable");
+        };
+        order.cancelled = true;
+        for hold in &order.holds {
+            self.holds.get_mut(hold).unwrap().state = "released";
+        }
         Reply::new(200, self.order_json(id))
     }
 
