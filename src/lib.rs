@@ -8,5 +8,10 @@
 //!                                  └──▶ snapshots                        board, live, gateway, notices ◀┘
 //! ```
 
+pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod dispatch;
+pub mod encoding;
+pub mod http;
+pub mod tickets;
