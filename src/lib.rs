@@ -14,4 +14,5 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod encoding;
+pub mod http;
 pub mod tickets;

@@ -89,7 +89,12 @@ pub trait Machine: Sized {
     ///
     /// # Errors
     /// The business says no.
-    fn decide(&self, at: Moment<'_>, command: Self::Command, out: &mut Outbox<Self::Change>) -> Result<Self::Reply, Refusal>;
+    fn decide(
+        &self,
+        at: Moment<'_>,
+        command: Self::Command,
+        out: &mut Outbox<Self::Change>,
+    ) -> Result<Self::Reply, Refusal>;
 
     /// Folds a change in; cannot fail. A change that contradicts the state is our bug: it panics.
     fn apply(&mut self, change: &Self::Change);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::BlockRef;
 use crate::block::{Claim, HoldView, SeatIx};
-use crate::ids::{BlockId, Customer, EventId, HoldId, OrderId, PaymentId, Shard, TicketId};
+use crate::ids::{BlockId, Customer, EventId, HoldId, OrderId, PaymentId, TicketId};
 use crate::keyed::{Key, KeyDigest};
 use crate::money::Money;
 use crate::refusal::Refusal;
@@ -86,7 +86,9 @@ impl State {
     #[must_use]
     pub fn counts(self) -> bool {
         match self {
-            State::Placed | State::Paying | State::Selling | State::Paid | State::PaymentFailed | State::Refunding => true,
+            State::Placed | State::Paying | State::Selling | State::Paid | State::PaymentFailed | State::Refunding => {
+                true
+            }
             State::Expired | State::Cancelled | State::Refunded => false,
         }
     }
@@ -141,8 +143,8 @@ pub struct OrderView {
     pub payment: PaymentId,
     /// When it was placed.
     pub created_at: Millis,
-    /// Until when it must be paid.
-    pub pay_by: Millis,
+    /// Until when it must be paid; `None` once that is settled.
+    pub pay_by: Option<Millis>,
     /// Its places, once paid.
     pub tickets: Vec<TicketView>,
 }
@@ -386,8 +388,10 @@ pub enum Reply {
     Noted,
 }
 
-/// Names the shard whose payment desk and notifier serve this desk's orders: its own.
-#[must_use]
-pub fn home(order: OrderId) -> Shard {
-    order.shard()
-}
+mod book;
+mod change;
+mod desk;
+mod seek;
+
+pub use change::Change;
+pub use desk::OrderDesk;

@@ -1,0 +1,528 @@
+//! The desk itself: judges commands about orders, folds changes, wakes what is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::book::Order;
+use super::seek::Seeks;
+use super::{Change, Command, Line, OrderView, Reply, Settlement, State, Summary};
+use crate::address::Address;
+use crate::block::{HoldState, HoldView};
+use crate::feed::Feed;
+use crate::ids::{Customer, EventId, HoldId, OrderId, PaymentId, TicketId};
+use crate::machine::{Machine, Moment, Outbox};
+use crate::notice::LetterKind;
+use crate::payment;
+use crate::refusal::Refusal;
+use crate::time::Millis;
+
+/// All orders of the customers whose home is one shard. See the module's charter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderDesk {
+    orders: BTreeMap<OrderId, Box<Order>>,
+    seeks: Seeks,
+    /// Derived from `orders`: hash of the customer, and the order.
+    by_customer: BTreeSet<(u64, OrderId)>,
+    /// Derived from `orders`: when each running order wants attention.
+    due: BTreeSet<(Millis, OrderId)>,
+}
+
+/// Only what is not derived is stored.
+impl Serialize for OrderDesk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.orders, &self.seeks).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OrderDesk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (orders, seeks): (BTreeMap<OrderId, Box<Order>>, Seeks) = Deserialize::deserialize(deserializer)?;
+        let by_customer = orders.iter().map(|(id, order)| (hash(&order.customer), *id)).collect();
+        let due = orders.iter().filter_map(|(id, order)| Some((order.due()?, *id))).collect();
+        Ok(Self { orders, seeks, by_customer, due })
+    }
+}
+
+fn hash(customer: &Customer) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(customer.as_str().as_bytes())
+}
+
+impl OrderDesk {
+    fn order(&self, id: OrderId, customer: Option<&Customer>) -> Result<&Order, Refusal> {
+        let order = self.orders.get(&id).ok_or(Refusal::UnknownOrder)?;
+        match customer {
+            Some(customer) if order.customer != *customer => Err(Refusal::UnknownOrder),
+            _ => Ok(order),
+        }
+    }
+
+    fn orders_of(&self, customer: &Customer) -> impl DoubleEndedIterator<Item = (OrderId, &Order)> {
+        let hash = hash(customer);
+        let from = OrderId(std::num::NonZeroU128::MIN);
+        let to = OrderId(std::num::NonZeroU128::MAX);
+        let ids = self.by_customer.range((hash, from)..=(hash, to));
+        ids.filter_map(|(_, id)| Some((*id, self.orders.get(id)?.as_ref())))
+            .filter(|(_, order)| order.customer == *customer)
+    }
+
+    /// Records a fact about an order; when that brings it into another state, sends what it is owed there.
+    fn advance(&self, at: Moment<'_>, id: OrderId, change: Change, out: &mut Outbox<Change>) -> OrderView {
+        let before = &self.orders[&id];
+        let mut after = Order::clone(before);
+        after.fold(&change);
+        if (after.state, after.money()) != (before.state, before.money()) {
+            after.send_debts(id, at.policy.payment_extension, out);
+        }
+        out.change(change);
+        after.view(id)
+    }
+
+    fn place(
+        &self,
+        at: Moment<'_>,
+        order: OrderId,
+        customer: Customer,
+        holds: &[HoldView],
+        pay: (String, String, PaymentId),
+        out: &mut Outbox<Change>,
+    ) -> Result<Reply, Refusal> {
+        let event = holds.first().ok_or(Refusal::UnknownHold)?.block.event.clone();
+        for (nth, hold) in holds.iter().enumerate() {
+            self.judge_hold(at.now, hold, &customer)?;
+            if holds[..nth].iter().any(|other| other.hold == hold.hold) {
+                return Err(Refusal::HoldInOrder);
+            }
+            if hold.block.event != event || hold.price.currency != holds[0].price.currency {
+                return Err(Refusal::MixedEvents);
+            }
+        }
+        self.judge_limit(&customer, &event, holds)?;
+        let line = |hold: &HoldView| Line {
+            hold: hold.hold,
+            block: hold.block.block.clone(),
+            claim: hold.claim.clone(),
+            price: hold.price,
+        };
+        let (email, token, payment) = pay;
+        let placed = Change::Placed {
+            order,
+            customer,
+            event,
+            email,
+            token,
+            payment,
+            lines: holds.iter().map(line).collect(),
+            at: at.now,
+            pay_by: holds.iter().map(|hold| hold.expires_at).min().unwrap_or(at.now),
+            due: at.now + at.policy.resend_min,
+        };
+        let (_, new) = Order::placed(&placed).expect("it was placed");
+        new.send_debts(order, at.policy.payment_extension, out);
+        out.change(placed);
+        Ok(Reply::Order(Box::new(new.view(order))))
+    }
+
+    fn judge_hold(&self, now: Millis, hold: &HoldView, customer: &Customer) -> Result<(), Refusal> {
+        if hold.customer != *customer {
+            return Err(Refusal::UnknownHold);
+        }
+        match hold.state {
+            HoldState::Held if hold.expires_at <= now => Err(Refusal::HoldExpired),
+            HoldState::Held if self.is_claimed(customer, hold.hold) => Err(Refusal::HoldInOrder),
+            HoldState::Held => Ok(()),
+            HoldState::Bound(_) | HoldState::Sold(_) => Err(Refusal::HoldInOrder),
+            HoldState::Released => Err(Refusal::HoldReleased),
+            HoldState::Expired => Err(Refusal::HoldExpired),
+        }
+    }
+
+    /// Whether a live order of the customer is after this hold already: all of them are at this desk.
+    fn is_claimed(&self, customer: &Customer, hold: HoldId) -> bool {
+        self.orders_of(customer).any(|(_, order)| order.state.counts() && order.claims(hold))
+    }
+
+    fn judge_limit(&self, customer: &Customer, event: &EventId, holds: &[HoldView]) -> Result<(), Refusal> {
+        let Some(most) = holds.iter().filter_map(|hold| hold.max_per_customer).min() else { return Ok(()) };
+        let live = self.orders_of(customer).filter(|(_, order)| order.event == *event && order.state.counts());
+        let bought: u32 = live.map(|(_, order)| order.places()).sum();
+        let wanted: u32 = holds.iter().map(|hold| hold.claim.quantity()).sum();
+        if bought + wanted > most { Err(Refusal::CustomerLimit { most }) } else { Ok(()) }
+    }
+
+    fn pay_again(
+        &self,
+        at: Moment<'_>,
+        id: OrderId,
+        customer: &Customer,
+        pay: (PaymentId, String),
+        out: &mut Outbox<Change>,
+    ) -> Result<Reply, Refusal> {
+        let order = self.order(id, Some(customer))?;
+        let (payment, token) = pay;
+        match order.state {
+            State::PaymentFailed if order.pay_by().is_some_and(|until| at.now < until) => {
+                let change = Change::PaidAgain { order: id, payment, token, due: at.now + at.policy.resend_min };
+                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+            }
+            State::PaymentFailed | State::Expired => Err(Refusal::HoldExpired),
+            State::Placed | State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
+            State::Paid | State::Cancelled | State::Refunding | State::Refunded => {
+                Err(Refusal::OrderState(order.state))
+            }
+        }
+    }
+
+    fn cancel(
+        &self,
+        at: Moment<'_>,
+        id: OrderId,
+        customer: &Customer,
+        out: &mut Outbox<Change>,
+    ) -> Result<Reply, Refusal> {
+        let order = self.order(id, Some(customer))?;
+        match order.state {
+            State::Placed | State::PaymentFailed => {
+                let due = at.now + at.policy.resend_min;
+                let change = Change::Ended { order: id, state: State::Cancelled, due };
+                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+            }
+            State::Cancelled => Ok(Reply::Order(Box::new(order.view(id)))),
+            State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
+            State::Paid | State::Expired | State::Refunding | State::Refunded => Err(Refusal::OrderState(order.state)),
+        }
+    }
+
+    fn refund(&self, at: Moment<'_>, id: OrderId, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
+        let order = self.order(id, None)?;
+        match order.state {
+            State::Paid => {
+                let change = Change::RefundBegun { order: id, reason: None, due: at.now + at.policy.resend_min };
+                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+            }
+            State::Refunding | State::Refunded => Ok(Reply::Order(Box::new(order.view(id)))),
+            State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
+            State::Placed | State::PaymentFailed | State::Expired | State::Cancelled => {
+                Err(Refusal::OrderState(order.state))
+            }
+        }
+    }
+
+    fn check_in(
+        &self,
+        at: Moment<'_>,
+        ticket: TicketId,
+        event: &EventId,
+        out: &mut Outbox<Change>,
+    ) -> Result<Reply, Refusal> {
+        let order = self.order(ticket.order, None).map_err(|_| Refusal::TicketVoid)?;
+        if order.state != State::Paid || order.event != *event {
+            return Err(Refusal::TicketVoid);
+        }
+        match order.checked_in(ticket.place) {
+            None => Err(Refusal::TicketVoid),
+            Some(Some(at)) => Err(Refusal::AlreadyCheckedIn { at }),
+            Some(None) => {
+                out.change(Change::CheckedIn { order: ticket.order, place: ticket.place, at: at.now });
+                let mut view = order.tickets(ticket.order).swap_remove(usize::from(ticket.place));
+                view.checked_in_at = Some(at.now);
+                Ok(Reply::CheckedIn { ticket: Box::new(view), at: at.now })
+            }
+        }
+    }
+
+    /// What became of a payment. Money that this order is not waiting for goes back.
+    fn settled(
+        &self,
+        at: Moment<'_>,
+        id: OrderId,
+        payment: PaymentId,
+        settlement: Settlement,
+        out: &mut Outbox<Change>,
+    ) {
+        let waiting =
+            self.orders.get(&id).is_some_and(|order| order.state == State::Paying && order.pays_with(payment));
+        let known = self.orders.get(&id).is_some_and(|order| order.money().0 && order.pays_with(payment));
+        let stray = settlement == Settlement::Captured && !waiting && !known;
+        if waiting {
+            let change = Change::Settled { order: id, settlement, due: at.now + at.policy.resend_min };
+            self.advance(at, id, change, out);
+        }
+        let to = Address::Payments(id.shard());
+        if stray {
+            out.tell(to, payment::Command::Refund { payment });
+        } else {
+            out.tell(to, payment::Command::SettlementHeard { payment });
+        }
+    }
+
+    /// A block's or desk's word about an order: a step if the order waits for it, otherwise old news.
+    fn heard(&self, at: Moment<'_>, command: &Command, out: &mut Outbox<Change>) {
+        let due = at.now + at.policy.resend_min;
+        match *command {
+            Command::Bound { order: id, hold } => match self.orders.get(&id) {
+                Some(order) if order.is_waiting_for(hold) => {
+                    self.advance(at, id, Change::LineBound { order: id, hold, due }, out);
+                }
+                // The order let go of it before the block bound it: let go again.
+                Some(order) if !order.state.counts() => order.return_hold(id, hold, out),
+                Some(_) | None => {}
+            },
+            Command::BindRefused { order: id, hold, why } => {
+                if self.orders.get(&id).is_some_and(|order| order.is_waiting_for(hold)) {
+                    self.advance(at, id, Change::BindRefused { order: id, hold, why, due }, out);
+                }
+            }
+            Command::Sold { order: id, hold } => {
+                if self.orders.get(&id).is_some_and(|order| order.is_selling(hold)) {
+                    self.advance(at, id, Change::LineSold { order: id, hold, due }, out);
+                }
+            }
+            Command::SellRefused { order: id, hold } => {
+                if self.orders.get(&id).is_some_and(|order| order.is_selling(hold)) {
+                    let reason = Some("seat_lost".to_owned());
+                    self.advance(at, id, Change::RefundBegun { order: id, reason, due }, out);
+                }
+            }
+            Command::Returned { order: id, hold } => {
+                if self.orders.get(&id).is_some_and(|order| order.is_returning(hold)) {
+                    self.advance(at, id, Change::LineReturned { order: id, hold, due }, out);
+                }
+            }
+            Command::RefundSettled { order: id, payment } => {
+                let owed = self.orders.get(&id).is_some_and(|order| {
+                    order.state == State::Refunding && !order.money().1 && order.pays_with(payment)
+                });
+                if owed {
+                    self.advance(at, id, Change::MoneyReturned { order: id, due }, out);
+                }
+                out.tell(Address::Payments(id.shard()), payment::Command::RefundHeard { payment });
+            }
+            Command::LetterTaken { order: id, kind } => {
+                if self.orders.get(&id).is_some_and(|order| !order.has_taken(kind)) {
+                    out.change(Change::LetterTaken { order: id, kind });
+                }
+            }
+            Command::Place { .. }
+            | Command::Show { .. }
+            | Command::List { .. }
+            | Command::ListEvent { .. }
+            | Command::Pay { .. }
+            | Command::Cancel { .. }
+            | Command::Refund { .. }
+            | Command::CheckIn { .. }
+            | Command::Audit { .. }
+            | Command::Seek { .. }
+            | Command::SeekAnswered { .. }
+            | Command::Settled { .. } => unreachable!("not a word about an order"),
+        }
+    }
+
+    fn list(&self, customer: &Customer, before: Option<OrderId>, limit: u32) -> Reply {
+        let newest_first = self.orders_of(customer).rev().filter(|(id, _)| before.is_none_or(|before| *id < before));
+        page(newest_first, limit)
+    }
+
+    fn list_event(&self, event: &EventId, after: Option<OrderId>, limit: u32) -> Reply {
+        let all = self.orders.iter().map(|(id, order)| (*id, order.as_ref()));
+        let oldest_first = all.filter(|(id, order)| order.event == *event && after.is_none_or(|after| *id > after));
+        page(oldest_first, limit)
+    }
+
+    fn audit(&self, event: &EventId) -> Summary {
+        let mut summary = Summary::default();
+        for (id, order) in self.orders.iter().filter(|(_, order)| order.event == *event) {
+            summary.orders[order.state as usize] += 1;
+            let total = order.total().amount;
+            let (captured, refunded) = order.money();
+            summary.captured += if captured { total } else { 0 };
+            summary.refunded += if refunded { total } else { 0 };
+            if order.state == State::Paid {
+                summary.paid_places += u64::from(order.places());
+                summary.paid += total;
+                summary.claims.extend(order.holds().map(|(hold, places)| (hold, *id, places)));
+            }
+        }
+        summary
+    }
+
+    fn wake_order(&self, at: Moment<'_>, id: OrderId, out: &mut Outbox<Change>) {
+        let order = &self.orders[&id];
+        let over = order.pay_by().is_some_and(|until| until <= at.now);
+        let due = at.now + at.policy.resend_min;
+        let expires = match order.state {
+            State::Placed | State::PaymentFailed => over,
+            State::Paying
+            | State::Selling
+            | State::Paid
+            | State::Expired
+            | State::Cancelled
+            | State::Refunding
+            | State::Refunded => false,
+        };
+        if expires {
+            self.advance(at, id, Change::Ended { order: id, state: State::Expired, due }, out);
+        } else {
+            let wait = order.pace(at.policy.resend_min, at.policy.resend_max);
+            order.send_debts(id, at.policy.payment_extension, out);
+            out.change(Change::Reminded { order: id, due: at.now + wait });
+        }
+    }
+
+    fn fold(&mut self, id: OrderId, change: &Change) {
+        let order = self.orders.get_mut(&id).expect("a change names an order of this desk");
+        let before = order.due();
+        order.fold(change);
+        let after = order.due();
+        if before != after {
+            before.map(|due| self.due.remove(&(due, id)));
+            after.map(|due| self.due.insert((due, id)));
+        }
+    }
+}
+
+/// The first `limit` of `orders`, and where to continue.
+fn page<'a>(orders: impl Iterator<Item = (OrderId, &'a Order)>, limit: u32) -> Reply {
+    let mut orders: Vec<OrderView> = orders.take(limit as usize + 1).map(|(id, order)| order.view(id)).collect();
+    let more = orders.len() > limit as usize;
+    orders.truncate(limit as usize);
+    let next = orders.last().map(|order| order.order).filter(|_| more);
+    Reply::Orders { orders, next }
+}
+
+impl Machine for OrderDesk {
+    type Command = Command;
+    type Change = Change;
+    type Reply = Reply;
+
+    fn new(_address: &Address) -> Self {
+        Self { orders: BTreeMap::new(), seeks: Seeks::default(), by_customer: BTreeSet::new(), due: BTreeSet::new() }
+    }
+
+    fn decide(&self, at: Moment<'_>, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
+        match command {
+            Command::Place { order, customer, holds, email, token, payment } => {
+                if let Some(known) = self.orders.get(&order) {
+                    return Ok(Reply::Order(Box::new(known.view(order))));
+                }
+                let holds: Option<Vec<HoldView>> = holds.into_iter().collect();
+                let holds = holds.ok_or(Refusal::UnknownHold)?;
+                self.place(at, order, customer, &holds, (email, token, payment), out)
+            }
+            Command::Show { order, customer } => {
+                Ok(Reply::Order(Box::new(self.order(order, customer.as_ref())?.view(order))))
+            }
+            Command::List { customer, before, limit } => Ok(self.list(&customer, before, limit)),
+            Command::ListEvent { event, after, limit } => Ok(self.list_event(&event, after, limit)),
+            Command::Pay { order, customer, payment, token } => {
+                self.pay_again(at, order, &customer, (payment, token), out)
+            }
+            Command::Cancel { order, customer } => self.cancel(at, order, &customer, out),
+            Command::Refund { order } => self.refund(at, order, out),
+            Command::CheckIn { ticket, event } => self.check_in(at, ticket, &event, out),
+            Command::Audit { event } => Ok(Reply::Summary(Box::new(self.audit(&event)))),
+            Command::Seek { key, customer, quantity, candidates } => {
+                self.seeks.begin(at, key, customer, quantity, candidates, out)
+            }
+            Command::SeekAnswered { key, hold, answer } => {
+                self.seeks.answered(at, key, hold, answer, out);
+                Ok(Reply::Noted)
+            }
+            Command::Settled { order, payment, settlement } => {
+                self.settled(at, order, payment, settlement, out);
+                Ok(Reply::Noted)
+            }
+            command @ (Command::Bound { .. }
+            | Command::BindRefused { .. }
+            | Command::Sold { .. }
+            | Command::SellRefused { .. }
+            | Command::Returned { .. }
+            | Command::RefundSettled { .. }
+            | Command::LetterTaken { .. }) => {
+                self.heard(at, &command, out);
+                Ok(Reply::Noted)
+            }
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Placed { .. } => {
+                let (id, order) = Order::placed(change).expect("it was placed");
+                self.by_customer.insert((hash(&order.customer), id));
+                order.due().map(|due| self.due.insert((due, id)));
+                let known = self.orders.insert(id, Box::new(order));
+                assert!(known.is_none(), "an order is placed once");
+            }
+            Change::LineBound { order, .. }
+            | Change::BindRefused { order, .. }
+            | Change::Settled { order, .. }
+            | Change::LineSold { order, .. }
+            | Change::LineReturned { order, .. }
+            | Change::PaidAgain { order, .. }
+            | Change::Ended { order, .. }
+            | Change::RefundBegun { order, .. }
+            | Change::MoneyReturned { order, .. }
+            | Change::LetterTaken { order, .. }
+            | Change::CheckedIn { order, .. }
+            | Change::Reminded { order, .. } => self.fold(*order, change),
+            Change::SeekBegun { .. }
+            | Change::SeekMoved { .. }
+            | Change::SeekReminded { .. }
+            | Change::SeekEnded { .. }
+            | Change::SeeksForgotten { .. } => self.seeks.fold(change),
+        }
+    }
+
+    fn wake(&self, at: Moment<'_>, out: &mut Outbox<Change>) {
+        for (_, id) in self.due.iter().take_while(|(due, _)| *due <= at.now) {
+            self.wake_order(at, *id, out);
+        }
+        self.seeks.wake(at, out);
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let order = self.due.first().map(|(due, _)| *due);
+        order.into_iter().chain(self.seeks.deadline()).min()
+    }
+
+    fn publish(&self, change: &Change, feed: &mut Vec<Feed>) {
+        match change {
+            Change::Placed { order, .. }
+            | Change::LineBound { order, .. }
+            | Change::BindRefused { order, .. }
+            | Change::Settled { order, .. }
+            | Change::LineSold { order, .. }
+            | Change::LineReturned { order, .. }
+            | Change::PaidAgain { order, .. }
+            | Change::Ended { order, .. }
+            | Change::RefundBegun { order, .. } => {
+                feed.push(Feed::Order(*order, self.orders[order].state));
+            }
+            Change::SeekEnded { key, .. } => feed.push(Feed::Sought(*key)),
+            Change::MoneyReturned { .. }
+            | Change::LetterTaken { .. }
+            | Change::CheckedIn { .. }
+            | Change::Reminded { .. }
+            | Change::SeekBegun { .. }
+            | Change::SeekMoved { .. }
+            | Change::SeekReminded { .. }
+            | Change::SeeksForgotten { .. } => {}
+        }
+    }
+}
+
+impl OrderDesk {
+    /// Whether the notifier has everything a settled order owes in writing, for the simulation's end check.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        let quiet = |order: &Order| match order.state {
+            State::Paid => order.has_taken(LetterKind::Confirmation),
+            State::Refunded => order.has_taken(LetterKind::Refund),
+            State::PaymentFailed => false,
+            State::Placed | State::Paying | State::Selling | State::Refunding => false,
+            State::Expired | State::Cancelled => order.due().is_none(),
+        };
+        self.orders.values().all(|order| quiet(order))
+    }
+}
