@@ -101,7 +101,8 @@ async fn receive(request: &HttpRequest, payload: Payload) -> Result<(Bytes, Once
 }
 
 async fn read(request: &HttpRequest, mut payload: Payload, most: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body is larger than {most} bytes")).with("most", most);
+    let too_large =
+        || Problem::new(Code::BodyTooLarge, format!("the body is larger than {most} bytes")).with("most", most);
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > most) {
         return Err(too_large());
@@ -121,7 +122,8 @@ fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let headers = request.headers();
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    let is_plain = headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let is_plain =
+        headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if essence.eq_ignore_ascii_case("application/json") && is_plain {
         return Ok(());
     }
