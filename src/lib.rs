@@ -14,5 +14,8 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod encoding;
+pub mod gateway;
 pub mod http;
+pub mod notices;
+pub mod telemetry;
 pub mod tickets;
