@@ -8,6 +8,13 @@
 //!                                  └──▶ snapshots                        board, live, gateway, notices ◀┘
 //! ```
 
+pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod dispatch;
+pub mod encoding;
+pub mod gateway;
 pub mod journal;
+pub mod notices;
+pub mod telemetry;
+pub mod tickets;
