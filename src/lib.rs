@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod encoding;
 pub mod gateway;
 pub mod http;
+pub mod journal;
 pub mod notices;
 pub mod telemetry;
 pub mod tickets;
