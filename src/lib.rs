@@ -1,11 +1,13 @@
 
 
 pub mod auth;
+pub mod board;
 pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod encoding;
 pub mod gateway;
+pub mod http;
 pub mod journal;
 pub mod notices;
 pub mod snapshots;
