@@ -16,5 +16,6 @@ pub mod encoding;
 pub mod gateway;
 pub mod journal;
 pub mod notices;
+pub mod runtime;
 pub mod telemetry;
 pub mod tickets;
