@@ -17,5 +17,6 @@ pub mod gateway;
 pub mod journal;
 pub mod notices;
 pub mod runtime;
+pub mod snapshots;
 pub mod telemetry;
 pub mod tickets;
