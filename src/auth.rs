@@ -3,7 +3,7 @@
 //! Decides from the `Authorization` header and the time handed in; keeps no sessions, asks no other service and never
 //! logs a key or a token. What a caller may do is decided by the routes.
 //!
-//! Next: [`customers`] for tokens, [`organizers`] for keys.
+//! Next: `customers` for tokens, `organizers` for keys.
 
 mod customers;
 mod organizers;
@@ -89,14 +89,9 @@ pub fn bearer(header: Option<&str>) -> Result<&str, AuthError> {
     let header = header.ok_or(AuthError::Missing)?;
     let (scheme, token) = header.trim().split_once(' ').ok_or(AuthError::Malformed)?;
     let token = token.trim_start();
-    let fits = scheme.eq_ignore_ascii_case("bearer")
-        && !token.is_empty()
-        && token.bytes().all(|b| b.is_ascii_graphic());
-    if fits {
-        Ok(token)
-    } else {
-        Err(AuthError::Malformed)
-    }
+    let fits =
+        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(token) } else { Err(AuthError::Malformed) }
 }
 
 /// Both kinds of callers of one server.
@@ -114,10 +109,7 @@ impl Auth {
     /// # Errors
     /// The JWKS file cannot be read or holds no key that could be used.
     pub fn new(config: &crate::config::Auth) -> Result<Auth, JwksError> {
-        Ok(Auth {
-            organizers: OrganizerKeys::new(&config.organizer_keys),
-            customers: CustomerTokens::new(config)?,
-        })
+        Ok(Auth { organizers: OrganizerKeys::new(&config.organizer_keys), customers: CustomerTokens::new(config)? })
     }
 
     /// Who sent this header. `now` is in seconds since 1970.

@@ -5,7 +5,7 @@
 //! the key, the value, the rule and the place. Nothing here opens what the values point at, and no other module
 //! reads files or variables to learn how to behave.
 //!
-//! Next: [`values`] for the types, [`layers`] for how layers become one, [`rules`] for what must fit together.
+//! Next: `values` for the types, `layers` for how layers become one, `rules` for what must fit together.
 
 mod layers;
 mod problem;
@@ -18,12 +18,10 @@ use std::path::{Path, PathBuf};
 
 pub use problem::{ConfigError, Origin, Problem};
 pub use sections::{
-    Auth, Breaker, Cluster, Config, Data, Holds, Http, Idempotency, Journal, Limits, Live, Node,
-    Notices, Payments, Runtime, Shutdown, Simulated, Smtp, Snapshots, Telemetry, Tickets,
+    Auth, Breaker, Cluster, Config, Data, Holds, Http, Idempotency, Journal, Limits, Live, Node, Notices, Payments,
+    Runtime, Shutdown, Simulated, Smtp, Snapshots, Telemetry, Tickets,
 };
-pub use values::{
-    ByteSize, GatewayKind, KeyDigest, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls,
-};
+pub use values::{ByteSize, GatewayKind, KeyDigest, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls};
 
 use layers::Layers;
 use sections::Read;
@@ -111,10 +109,7 @@ impl Config {
     /// File that notices are appended to, if any.
     #[must_use]
     pub fn notices_path(&self) -> Option<PathBuf> {
-        self.notices
-            .file
-            .as_ref()
-            .map(|path| self.data.dir.join(path))
+        self.notices.file.as_ref().map(|path| self.data.dir.join(path))
     }
 
     /// File of the simulated provider's books.

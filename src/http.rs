@@ -9,19 +9,31 @@
 //! [`around`].
 
 mod around;
+mod ask;
+mod audit;
 mod body;
 mod caller;
+pub mod cluster;
 mod cors;
 mod docs;
+mod doors;
+mod event_body;
+mod events;
+mod holds;
+mod house;
 mod keys;
+mod ledger;
 pub mod limits;
 mod ops;
+mod orders;
+mod pages;
 pub mod problem;
 mod refused;
 mod request_id;
 pub mod routes;
 mod shapes;
 mod validate;
+mod venue;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -34,8 +46,10 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
 use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
 
 use crate::auth::Auth;
+use crate::board::Board;
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::tickets::TicketKey;
@@ -43,6 +57,7 @@ use crate::tickets::TicketKey;
 use limits::Limits;
 
 pub use caller::{Buyer, Seller, Viewer};
+pub use cluster::ClusterView;
 pub use problem::{Code, Problem};
 
 /// What every handler may use. One per node, shared by all workers as `web::Data<State>`.
@@ -51,6 +66,8 @@ pub struct State {
     pub config: Config,
     /// The way to every machine.
     pub dispatch: Dispatch,
+    /// What is public.
+    pub board: Arc<Board>,
     /// Who may call.
     pub auth: Auth,
     /// Signs and verifies tickets.
@@ -59,17 +76,24 @@ pub struct State {
     pub limits: Limits,
     /// Whether this node may be sent requests.
     pub readiness: Readiness,
+    /// Whether payments are not attempted at the moment because the provider does not answer.
+    pub payments_paused: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The metrics in Prometheus' text format.
+    pub metrics_text: Box<dyn Fn() -> String + Send + Sync>,
+    /// The deployment as this node sees it.
+    pub cluster: Box<dyn Fn() -> ClusterView + Send + Sync>,
 }
 
 /// Whether this node is ready to serve. Not ready from the start, until somebody says so.
 #[derive(Debug)]
 pub struct Readiness {
     reason: ArcSwapOption<String>,
+    stopping: watch::Sender<bool>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { reason: ArcSwapOption::from_pointee("starting".to_owned()) }
+        Self { reason: ArcSwapOption::from_pointee("starting".to_owned()), stopping: watch::Sender::new(false) }
     }
 }
 
@@ -82,6 +106,18 @@ impl Readiness {
     /// From now on `/readyz` answers 503 with this reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.reason.store(Some(Arc::new(reason.into())));
+    }
+
+    /// From now on the node is not ready because it stops, and requests that only wait are answered.
+    pub fn stop(&self) {
+        self.not_ready("stopping");
+        self.stopping.send_replace(true);
+    }
+
+    /// Resolves when the node stops.
+    pub async fn stopping(&self) {
+        // An error would mean that the sender is gone, and it is in `self`.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Why the node is not ready; `None` when it is.
@@ -143,5 +179,9 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
 /// Every route of the API and what answers when none fits. Wrap the app in what surrounds each request, as
 /// [`serve`] does.
 pub fn mount(app: &mut web::ServiceConfig, state: Data<State>) {
-    app.app_data(state).configure(routes::configure).configure(docs::configure).default_service(web::to(ops::not_found));
+    app.app_data(Data::from(state.board.clone()))
+        .app_data(state)
+        .configure(routes::configure)
+        .configure(docs::configure)
+        .default_service(web::to(ops::not_found));
 }

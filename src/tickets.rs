@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::pkcs8::{
-    DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding,
-};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding};
 use ed25519_dalek::{Signature, Signer as _, SigningKey};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -96,9 +94,7 @@ pub struct TicketKey {
 
 impl fmt::Debug for TicketKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TicketKey")
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("TicketKey").field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
@@ -117,10 +113,7 @@ impl TicketKey {
         match place {
             TicketKeyPath::Given(path) => read(path),
             TicketKeyPath::Own(path) => {
-                let fail = |error: io::Error| TicketKeyError {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                };
+                let fail = |error: io::Error| TicketKeyError { path: path.clone(), reason: error.to_string() };
                 if !path.try_exists().map_err(fail)? {
                     create(path).map_err(fail)?;
                 }
@@ -139,8 +132,7 @@ impl TicketKey {
         // RFC 7638: the key's id is the digest of its required members in this order, without spaces.
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, public(&key));
         let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(members));
-        let header =
-            URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#));
+        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#));
         TicketKey { key, kid, header }
     }
 
@@ -181,20 +173,11 @@ impl TicketKey {
             let header: Header = decode(header)?;
             // a header with our key and another form was not made by us
             let is_ours = header.kid == self.kid && header.alg == "EdDSA";
-            return Err(if is_ours {
-                TicketError::BadSignature
-            } else {
-                TicketError::UnknownKey
-            });
+            return Err(if is_ours { TicketError::BadSignature } else { TicketError::UnknownKey });
         }
-        let signature = URL_SAFE_NO_PAD
-            .decode(signature)
-            .map_err(|_| TicketError::Malformed)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TicketError::Malformed)?;
         let signature = Signature::from_slice(&signature).map_err(|_| TicketError::Malformed)?;
-        let is_good = self
-            .key
-            .verifying_key()
-            .verify_strict(message.as_bytes(), &signature);
+        let is_good = self.key.verifying_key().verify_strict(message.as_bytes(), &signature);
         is_good.map_err(|_| TicketError::BadSignature)?;
         decode(claims)
     }
@@ -218,25 +201,18 @@ fn public(key: &SigningKey) -> String {
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TicketError> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| TicketError::Malformed)?;
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TicketError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| TicketError::Malformed)
 }
 
 fn read(path: &Path) -> Result<TicketKey, TicketKeyError> {
-    let fail = |reason: String| TicketKeyError {
-        path: path.to_owned(),
-        reason,
-    };
+    let fail = |reason: String| TicketKeyError { path: path.to_owned(), reason };
     let facts = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?;
     if facts.len() > KEY_FILE_BYTES_MAX {
         return Err(fail(format!("is larger than {KEY_FILE_BYTES_MAX} bytes")));
     }
     if facts.permissions().mode() & 0o007 != 0 {
-        return Err(fail(
-            "is open to every user of the machine; chmod it to 0600".to_owned(),
-        ));
+        return Err(fail("is open to every user of the machine; chmod it to 0600".to_owned()));
     }
     let pem = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
     let key = SigningKey::from_pkcs8_pem(&pem);
@@ -247,27 +223,16 @@ fn read(path: &Path) -> Result<TicketKey, TicketKeyError> {
 /// Makes a key file that is either complete and on disk or not there at all, readable by its owner alone.
 fn create(path: &Path) -> io::Result<()> {
     let mut secret = [0_u8; 32];
-    SysRng
-        .try_fill_bytes(&mut secret)
-        .map_err(io::Error::other)?;
+    SysRng.try_fill_bytes(&mut secret).map_err(io::Error::other)?;
     // without the public half, which older readers of PKCS#8 do not accept
-    let pair = KeypairBytes {
-        secret_key: secret,
-        public_key: None,
-    };
-    let pem = pair
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(io::Error::other)?;
+    let pair = KeypairBytes { secret_key: secret, public_key: None };
+    let pem = pair.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)?;
     let draft = path.with_extension("pem.new");
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()?;
     // a link, unlike a rename, never replaces a key that somebody else made meanwhile
@@ -276,10 +241,7 @@ fn create(path: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     std::fs::remove_file(&draft)?;
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
 }
 
@@ -306,34 +268,27 @@ mod tests {
         let token = key.sign(&claims());
         assert_eq!(key.verify(&token), Ok(claims()));
         assert_eq!(key.sign(&claims()), token);
-        let standing = TicketClaims {
-            seat: None,
-            iat: Some(1_800_000_000),
-            ..claims()
-        };
+        let standing = TicketClaims { seat: None, iat: Some(1_800_000_000), ..claims() };
         assert_eq!(key.verify(&key.sign(&standing)), Ok(standing));
     }
 
-    /// Another JWT library, given only the public keys, reads the ticket.
+    /// The token of these claims as `openssl pkeyutl -sign -rawin` makes it: what gates in the field already read must
+    /// never change.
     #[test]
-    fn a_gate_without_a_connection_can_verify_it() {
+    fn another_program_makes_the_same_token_and_key_id() {
         let key = TicketKey::from_secret(&[7; 32]);
-        let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_value(key.jwks()).unwrap();
-        let token = key.sign(&claims());
-        let header = jsonwebtoken::decode_header(&token).unwrap();
-        let public =
-            jsonwebtoken::DecodingKey::from_jwk(jwks.find(header.kid.as_deref().unwrap()).unwrap())
-                .unwrap();
-        let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::EdDSA);
-        rules.required_spec_claims.clear();
-        rules.validate_exp = false;
-        let read = jsonwebtoken::decode::<TicketClaims>(&token, &public, &rules).unwrap();
-        assert_eq!(read.claims, claims());
+        let expected = concat!(
+            "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6Ii0tNklNNWwwT29zTGo5eVdza0lTWWhVQTNuXzNDVVJRa2",
+            "1yWU1TaGFfY2sifQ.eyJldmVudCI6ImF1cm9yYS1uaWdodC0xIiwiYmxvY2siOiJBIiwic2VhdCI6IjEyLTciLCJvc",
+            "mRlciI6Im9yZF8xIiwidGlja2V0IjoidGt0XzEifQ.znzbE7uf_D-enCXrpsYCc3lytFYY7RMAwtU4rF3QPRt88_z_",
+            "6dF9y1kOZX2KyXi3ce-d84H1d5ZGdmmMbiDMDw"
+        );
+        assert_eq!(key.sign(&claims()), expected);
+        assert_eq!(key.kid(), "--6IM5l0OosLj9yWskISYhUA3n_3CURQkmrYMSha_ck");
+        let jwk = &key.jwks()["keys"][0];
         assert_eq!(
-            jwks.keys[0]
-                .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)
-                .unwrap(),
-            key.kid()
+            (&jwk["x"], &jwk["kid"], &jwk["alg"]),
+            (&"6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw".into(), &key.kid().into(), &"EdDSA".into())
         );
     }
 
@@ -356,15 +311,9 @@ mod tests {
         let foreign = TicketKey::from_secret(&[8; 32]).sign(&claims());
         assert_eq!(key.verify(&foreign), Err(TicketError::UnknownKey));
         let (_, rest) = foreign.split_once('.').unwrap();
-        assert_eq!(
-            key.verify(&format!("{}.{rest}", key.header)),
-            Err(TicketError::BadSignature)
-        );
+        assert_eq!(key.verify(&format!("{}.{rest}", key.header)), Err(TicketError::BadSignature));
         let unsigned = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"none","kid":"{}"}}"#, key.kid()));
-        assert_eq!(
-            key.verify(&format!("{unsigned}.e30.")),
-            Err(TicketError::UnknownKey)
-        );
+        assert_eq!(key.verify(&format!("{unsigned}.e30.")), Err(TicketError::UnknownKey));
         for bad in ["", ".", "..", "a.b.c", "not a token", &"x".repeat(5000)] {
             assert_eq!(key.verify(bad), Err(TicketError::Malformed), "{bad}");
         }
@@ -378,29 +327,14 @@ mod tests {
         std::fs::write(dir.path().join("ticket-key.pem.new"), "left by a crash").unwrap();
         let token = TicketKey::open(&own).unwrap().sign(&claims());
         assert_eq!(TicketKey::open(&own).unwrap().sign(&claims()), token);
-        assert_eq!(
-            TicketKey::open(&TicketKeyPath::Given(path.clone()))
-                .unwrap()
-                .verify(&token),
-            Ok(claims())
-        );
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            std::fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "no draft is left"
-        );
+        assert_eq!(TicketKey::open(&TicketKeyPath::Given(path.clone())).unwrap().verify(&token), Ok(claims()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let pem = std::fs::read_to_string(&path).unwrap();
+        assert!(pem.contains("\nMC4CAQAwBQYDK2VwBCIEI"), "the form of RFC 8410 that every other program reads");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(
-            TicketKey::open(&own)
-                .unwrap_err()
-                .to_string()
-                .contains("chmod")
-        );
+        assert!(TicketKey::open(&own).unwrap_err().to_string().contains("chmod"));
     }
 
     #[test]
@@ -408,23 +342,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
         let given = TicketKeyPath::Given(path.clone());
-        assert!(
-            TicketKey::open(&given)
-                .unwrap_err()
-                .to_string()
-                .contains("key.pem")
-        );
-        std::fs::write(
-            &path,
-            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-        )
-        .unwrap();
+        assert!(TicketKey::open(&given).unwrap_err().to_string().contains("key.pem"));
+        std::fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(
-            TicketKey::open(&given)
-                .unwrap_err()
-                .to_string()
-                .contains("Ed25519")
-        );
+        assert!(TicketKey::open(&given).unwrap_err().to_string().contains("Ed25519"));
     }
 }

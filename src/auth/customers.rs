@@ -56,11 +56,7 @@ struct PublicKey {
 
 impl fmt::Debug for CustomerTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kids: Vec<_> = self
-            .public
-            .iter()
-            .map(|key| (key.algorithm, key.kid.as_deref()))
-            .collect();
+        let kids: Vec<_> = self.public.iter().map(|key| (key.algorithm, key.kid.as_deref())).collect();
         f.debug_struct("CustomerTokens")
             .field("has_secret", &self.secret.is_some())
             .field("public", &kids)
@@ -100,16 +96,8 @@ impl CustomerTokens {
     /// The JWKS file cannot be read or holds no key that could be used.
     pub fn new(config: &config::Auth) -> Result<CustomerTokens, JwksError> {
         Ok(CustomerTokens {
-            secret: config
-                .hs256_secret
-                .as_ref()
-                .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes())),
-            public: config
-                .jwks_file
-                .as_deref()
-                .map(read_jwks)
-                .transpose()?
-                .unwrap_or_default(),
+            secret: config.hs256_secret.as_ref().map(|secret| DecodingKey::from_secret(secret.expose().as_bytes())),
+            public: config.jwks_file.as_deref().map(read_jwks).transpose()?.unwrap_or_default(),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             leeway: config.leeway.as_secs(),
@@ -140,27 +128,16 @@ impl CustomerTokens {
 
     fn key_for(&self, header: &Header) -> Result<(&DecodingKey, Algorithm), AuthError> {
         if let Some(kid) = header.kid.as_deref()
-            && let Some(named) = self
-                .public
-                .iter()
-                .find(|key| key.kid.as_deref() == Some(kid))
+            && let Some(named) = self.public.iter().find(|key| key.kid.as_deref() == Some(kid))
         {
             let fits = header.alg == name(named.algorithm);
-            return if fits {
-                Ok((&named.key, named.algorithm))
-            } else {
-                Err(AuthError::WrongAlgorithm)
-            };
+            return if fits { Ok((&named.key, named.algorithm)) } else { Err(AuthError::WrongAlgorithm) };
         }
         if header.alg == name(Algorithm::HS256) {
             let secret = self.secret.as_ref().ok_or(AuthError::WrongAlgorithm)?;
             return Ok((secret, Algorithm::HS256));
         }
-        let of_algorithm: Vec<_> = self
-            .public
-            .iter()
-            .filter(|key| name(key.algorithm) == header.alg)
-            .collect();
+        let of_algorithm: Vec<_> = self.public.iter().filter(|key| name(key.algorithm) == header.alg).collect();
         match (of_algorithm.as_slice(), &header.kid) {
             ([], _) if !is_supported(&header.alg) => Err(AuthError::WrongAlgorithm),
             ([only], None) => Ok((&only.key, only.algorithm)),
@@ -170,8 +147,7 @@ impl CustomerTokens {
     }
 
     fn judge(&self, claims: &Claims, now: u64) -> Result<Verified, AuthError> {
-        let expires_at =
-            seconds(claims.exp.ok_or(AuthError::Malformed)?)?.saturating_add(self.leeway);
+        let expires_at = seconds(claims.exp.ok_or(AuthError::Malformed)?)?.saturating_add(self.leeway);
         if now >= expires_at {
             return Err(AuthError::Expired);
         }
@@ -193,27 +169,17 @@ impl CustomerTokens {
                 return Err(AuthError::WrongAudience);
             }
         }
-        let customer = claims
-            .sub
-            .as_deref()
-            .filter(|sub| is_customer(sub))
-            .ok_or(AuthError::Malformed)?;
-        Ok(Verified {
-            customer: customer.to_owned(),
-            expires_at,
-        })
+        let customer = claims.sub.as_deref().filter(|sub| is_customer(sub)).ok_or(AuthError::Malformed)?;
+        Ok(Verified { customer: customer.to_owned(), expires_at })
     }
 }
 
 fn is_customer(name: &str) -> bool {
-    (1..=CUSTOMER_LENGTH_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=CUSTOMER_LENGTH_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_supported(algorithm: &str) -> bool {
-    [Algorithm::HS256, Algorithm::EdDSA, Algorithm::RS256]
-        .into_iter()
-        .any(|known| name(known) == algorithm)
+    [Algorithm::HS256, Algorithm::EdDSA, Algorithm::RS256].into_iter().any(|known| name(known) == algorithm)
 }
 
 #[allow(clippy::wildcard_enum_match_arm)] // the library's list is open; only these three ever become keys
@@ -230,17 +196,11 @@ fn name(algorithm: Algorithm) -> &'static str {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked first
 fn seconds(date: f64) -> Result<u64, AuthError> {
     const LATEST: f64 = 253_402_300_800.0; // the year 10000
-    if (0.0..LATEST).contains(&date) {
-        Ok(date as u64)
-    } else {
-        Err(AuthError::Malformed)
-    }
+    if (0.0..LATEST).contains(&date) { Ok(date as u64) } else { Err(AuthError::Malformed) }
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, AuthError> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| AuthError::Malformed)?;
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| AuthError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| AuthError::Malformed)
 }
 
@@ -248,12 +208,7 @@ fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, AuthError> {
 ///
 /// # Errors
 /// [`AuthError::UnknownKey`] without a secret, [`AuthError::Malformed`] when `customer` cannot be a `sub`.
-pub fn mint(
-    config: &config::Auth,
-    customer: &str,
-    ttl: Duration,
-    now: u64,
-) -> Result<String, AuthError> {
+pub fn mint(config: &config::Auth, customer: &str, ttl: Duration, now: u64) -> Result<String, AuthError> {
     #[derive(Serialize)]
     struct Minted<'m> {
         sub: &'m str,
@@ -276,14 +231,10 @@ pub fn mint(
         aud: config.audience.as_deref(),
     };
     let claims = serde_json::to_vec(&claims).map_err(|_| AuthError::Malformed)?;
-    let message = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
-        URL_SAFE_NO_PAD.encode(claims)
-    );
+    let message =
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_secret(secret.expose().as_bytes());
-    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256)
-        .map_err(|_| AuthError::UnknownKey)?;
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).map_err(|_| AuthError::UnknownKey)?;
     Ok(format!("{message}.{signature}"))
 }
 
@@ -296,12 +247,7 @@ pub struct JwksError {
 
 impl fmt::Display for JwksError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`auth.jwks_file` {}: {}",
-            self.path.display(),
-            self.reason
-        )
+        write!(f, "`auth.jwks_file` {}: {}", self.path.display(), self.reason)
     }
 }
 
@@ -328,19 +274,13 @@ struct Jwk {
 }
 
 fn read_jwks(path: &Path) -> Result<Vec<PublicKey>, JwksError> {
-    let fail = |reason: String| JwksError {
-        path: path.to_owned(),
-        reason,
-    };
-    let length = std::fs::metadata(path)
-        .map_err(|error| fail(error.to_string()))?
-        .len();
+    let fail = |reason: String| JwksError { path: path.to_owned(), reason };
+    let length = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
     if length > JWKS_BYTES_MAX {
         return Err(fail(format!("is larger than {JWKS_BYTES_MAX} bytes")));
     }
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let jwks: Jwks =
-        serde_json::from_slice(&bytes).map_err(|error| fail(format!("is not a JWKS: {error}")))?;
+    let jwks: Jwks = serde_json::from_slice(&bytes).map_err(|error| fail(format!("is not a JWKS: {error}")))?;
     if jwks.keys.len() > JWKS_KEYS_MAX {
         return Err(fail(format!("holds more than {JWKS_KEYS_MAX} keys")));
     }
@@ -349,20 +289,12 @@ fn read_jwks(path: &Path) -> Result<Vec<PublicKey>, JwksError> {
         let Some(key) = public_key(jwk).map_err(|reason| fail(reason.to_owned()))? else {
             continue;
         };
-        if keys.iter().any(|other| {
-            other.kid == key.kid && (key.kid.is_some() || other.algorithm == key.algorithm)
-        }) {
-            return Err(fail(
-                "holds two keys that cannot be told apart by kid".to_owned(),
-            ));
+        if keys.iter().any(|other| other.kid == key.kid && (key.kid.is_some() || other.algorithm == key.algorithm)) {
+            return Err(fail("holds two keys that cannot be told apart by kid".to_owned()));
         }
         keys.push(key);
     }
-    if keys.is_empty() {
-        Err(fail("holds no EdDSA or RS256 signing key".to_owned()))
-    } else {
-        Ok(keys)
-    }
+    if keys.is_empty() { Err(fail("holds no EdDSA or RS256 signing key".to_owned())) } else { Ok(keys) }
 }
 
 /// A key that can verify signatures; `None` for keys of other kinds, which identity providers publish alongside.
@@ -372,42 +304,28 @@ fn public_key(jwk: Jwk) -> Result<Option<PublicKey>, &'static str> {
     }
     let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref(), jwk.x, jwk.n, jwk.e) {
         ("OKP", Some("Ed25519"), Some(x), _, _) => {
-            let bytes = URL_SAFE_NO_PAD
-                .decode(&x)
-                .map_err(|_| "holds an Ed25519 key that is not base64url")?;
+            let bytes = URL_SAFE_NO_PAD.decode(&x).map_err(|_| "holds an Ed25519 key that is not base64url")?;
             if bytes.len() != 32 {
                 return Err("holds an Ed25519 key that is not 32 bytes long");
             }
             (Algorithm::EdDSA, DecodingKey::from_ed_der(&bytes))
         }
         ("RSA", _, _, Some(n), Some(e)) => {
-            let n = URL_SAFE_NO_PAD
-                .decode(&n)
-                .map_err(|_| "holds an RSA key that is not base64url")?;
-            let e = URL_SAFE_NO_PAD
-                .decode(&e)
-                .map_err(|_| "holds an RSA key that is not base64url")?;
+            let n = URL_SAFE_NO_PAD.decode(&n).map_err(|_| "holds an RSA key that is not base64url")?;
+            let e = URL_SAFE_NO_PAD.decode(&e).map_err(|_| "holds an RSA key that is not base64url")?;
             if n.iter().skip_while(|byte| **byte == 0).count() < RSA_MODULUS_MIN {
                 return Err("holds an RSA key of less than 2048 bits");
             }
-            (
-                Algorithm::RS256,
-                DecodingKey::from_rsa_raw_components(&n, &e),
-            )
+            (Algorithm::RS256, DecodingKey::from_rsa_raw_components(&n, &e))
         }
         (_, _, _, _, _) => return Ok(None),
     };
     if jwk.d.is_some() {
         return Err("holds a private key; only public keys belong there");
     }
-    let is_pinned =
-        |alg: &str| alg == name(algorithm) || (alg == "Ed25519" && algorithm == Algorithm::EdDSA);
+    let is_pinned = |alg: &str| alg == name(algorithm) || (alg == "Ed25519" && algorithm == Algorithm::EdDSA);
     if jwk.alg.as_deref().is_some_and(|alg| !is_pinned(alg)) {
         return Ok(None);
     }
-    Ok(Some(PublicKey {
-        kid: jwk.kid,
-        algorithm,
-        key,
-    }))
+    Ok(Some(PublicKey { kid: jwk.kid, algorithm, key }))
 }

@@ -36,9 +36,7 @@ impl OrganizerKeys {
     /// Accepts the keys with these digests.
     #[must_use]
     pub fn new(digests: &[KeyDigest]) -> OrganizerKeys {
-        OrganizerKeys {
-            digests: digests.to_vec(),
-        }
+        OrganizerKeys { digests: digests.to_vec() }
     }
 
     /// Whose key this is. Compares with every digest in constant time, so that the time taken says nothing.
@@ -67,9 +65,7 @@ impl OrganizerKeys {
 #[must_use]
 pub fn new_key() -> (String, KeyDigest) {
     let mut bytes = [0_u8; 32];
-    SysRng
-        .try_fill_bytes(&mut bytes)
-        .expect("the operating system provides randomness");
+    SysRng.try_fill_bytes(&mut bytes).expect("the operating system provides randomness");
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
     let digest = digest(&key);
     (key, digest)

@@ -25,25 +25,12 @@ pub(super) struct Layers {
 impl Layers {
     /// The compiled-in defaults.
     pub(super) fn defaults() -> Layers {
-        let table =
-            DeTable::parse(DEFAULTS).expect("config/default.toml is valid: a unit test reads it");
+        let table = DeTable::parse(DEFAULTS).expect("config/default.toml is valid: a unit test reads it");
         let mut flat = Vec::new();
         flatten("", table.get_ref(), &mut flat);
-        let defaults: BTreeMap<_, _> = flat
-            .into_iter()
-            .map(|(key, given, _)| (key, given))
-            .collect();
-        let values = defaults
-            .iter()
-            .map(|(key, given)| (key.clone(), (given.clone(), Origin::Default)))
-            .collect();
-        Layers {
-            defaults,
-            values,
-            read: BTreeSet::new(),
-            secret: BTreeSet::new(),
-            problems: Vec::new(),
-        }
+        let defaults: BTreeMap<_, _> = flat.into_iter().map(|(key, given, _)| (key, given)).collect();
+        let values = defaults.iter().map(|(key, given)| (key.clone(), (given.clone(), Origin::Default))).collect();
+        Layers { defaults, values, read: BTreeSet::new(), secret: BTreeSet::new(), problems: Vec::new() }
     }
 
     /// Lays a file over what is there. Problems are kept for [`Layers::into_result`].
@@ -55,31 +42,20 @@ impl Layers {
                 key: String::new(),
                 value: String::new(),
                 rule,
-                origin: Origin::File {
-                    path: name,
-                    line: 0,
-                },
+                origin: Origin::File { path: name, line: 0 },
             }),
         }
     }
 
     /// Lays the text of a file over what is there.
     pub(super) fn add_text(&mut self, name: &str, text: &str) {
-        let place = |at: usize| Origin::File {
-            path: name.to_owned(),
-            line: line_of(text, at),
-        };
+        let place = |at: usize| Origin::File { path: name.to_owned(), line: line_of(text, at) };
         let table = match DeTable::parse(text) {
             Ok(table) => table,
             Err(error) => {
                 let origin = place(error.span().map_or(0, |span| span.start));
                 let rule = format!("not valid TOML: {}", error.message());
-                self.problems.push(Problem {
-                    key: String::new(),
-                    value: String::new(),
-                    rule,
-                    origin,
-                });
+                self.problems.push(Problem { key: String::new(), value: String::new(), rule, origin });
                 return;
             }
         };
@@ -93,11 +69,7 @@ impl Layers {
     /// Lays one `key=value` of the command line over what is there.
     pub(super) fn add_set(&mut self, set: &str) {
         match set.split_once('=') {
-            Some((key, value)) => self.put(
-                key.trim().to_owned(),
-                Given::Bare(value.trim().to_owned()),
-                Origin::Set,
-            ),
+            Some((key, value)) => self.put(key.trim().to_owned(), Given::Bare(value.trim().to_owned()), Origin::Set),
             None => self.problems.push(Problem {
                 key: set.to_owned(),
                 value: String::new(),
@@ -116,12 +88,7 @@ impl Layers {
             Some(near) => format!("unknown key; did you mean `{near}`?"),
             None => "unknown key".to_owned(),
         };
-        self.problems.push(Problem {
-            key,
-            value: String::new(),
-            rule,
-            origin,
-        });
+        self.problems.push(Problem { key, value: String::new(), rule, origin });
     }
 
     /// The value of `key` as a `T`. A bad value is recorded and the default used, so that one pass finds everything.
@@ -133,10 +100,7 @@ impl Layers {
         if T::SECRET {
             self.secret.insert(key.to_owned());
         }
-        let (given, _) = self
-            .values
-            .get(key)
-            .unwrap_or_else(|| panic!("config/default.toml lacks the key {key}"));
+        let (given, _) = self.values.get(key).unwrap_or_else(|| panic!("config/default.toml lacks the key {key}"));
         match T::from_given(given) {
             Ok(value) => value,
             Err(rule) => {
@@ -149,26 +113,15 @@ impl Layers {
 
     /// Records that the value of `key` breaks `rule`.
     pub(super) fn refuse(&mut self, key: &str, rule: String) {
-        let (given, origin) = self
-            .values
-            .get(key)
-            .expect("rules speak only of keys that exist");
+        let (given, origin) = self.values.get(key).expect("rules speak only of keys that exist");
         let value = self.shown(key, given);
-        self.problems.push(Problem {
-            key: key.to_owned(),
-            value,
-            rule,
-            origin: origin.clone(),
-        });
+        self.problems.push(Problem { key: key.to_owned(), value, rule, origin: origin.clone() });
     }
 
     /// A default without a reader is our own mistake.
     pub(super) fn refuse_unread_keys(&self) {
         for key in self.defaults.keys() {
-            assert!(
-                self.read.contains(key),
-                "config/default.toml has the key {key}, which nothing reads"
-            );
+            assert!(self.read.contains(key), "config/default.toml has the key {key}, which nothing reads");
         }
     }
 
@@ -183,29 +136,17 @@ impl Layers {
     }
 
     fn shown(&self, key: &str, given: &Given) -> String {
-        if self.secret.contains(key) && !given.is_empty() {
-            "[redacted]".to_owned()
-        } else {
-            given.to_string()
-        }
+        if self.secret.contains(key) && !given.is_empty() { "[redacted]".to_owned() } else { given.to_string() }
     }
 
     /// `value` if nothing was wrong.
     pub(super) fn into_result<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.problems.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigError {
-                problems: self.problems,
-            })
-        }
+        if self.problems.is_empty() { Ok(value) } else { Err(ConfigError { problems: self.problems }) }
     }
 }
 
 fn read_bounded(path: &Path) -> Result<String, String> {
-    let length = std::fs::metadata(path)
-        .map_err(|error| format!("cannot be read: {error}"))?
-        .len();
+    let length = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
     if length > FILE_BYTES_MAX {
         return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
     }
@@ -214,11 +155,7 @@ fn read_bounded(path: &Path) -> Result<String, String> {
 
 fn flatten(prefix: &str, table: &DeTable<'_>, into: &mut Vec<(String, Given, usize)>) {
     for (name, value) in table {
-        let key = if prefix.is_empty() {
-            name.get_ref().to_string()
-        } else {
-            format!("{prefix}.{}", name.get_ref())
-        };
+        let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
         match value.get_ref() {
             DeValue::Table(inner) => flatten(&key, inner, into),
             DeValue::String(_)
@@ -226,20 +163,13 @@ fn flatten(prefix: &str, table: &DeTable<'_>, into: &mut Vec<(String, Given, usi
             | DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
-            | DeValue::Array(_) => {
-                into.push((key, Given::from_toml(value.get_ref()), value.span().start))
-            }
+            | DeValue::Array(_) => into.push((key, Given::from_toml(value.get_ref()), value.span().start)),
         }
     }
 }
 
 fn line_of(text: &str, at: usize) -> usize {
-    1 + text
-        .as_bytes()
-        .iter()
-        .take(at)
-        .filter(|byte| **byte == b'\n')
-        .count()
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
 /// The known key that differs least from `key`, if it is close enough to be a slip of the hand.
@@ -250,10 +180,7 @@ fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k String>) -> Option<&'k
         return None;
     }
     let close = known.map(|candidate| (distance(key, candidate), candidate));
-    close
-        .filter(|(slips, _)| *slips <= SLIPS_MAX)
-        .min_by_key(|(slips, _)| *slips)
-        .map(|(_, candidate)| candidate)
+    close.filter(|(slips, _)| *slips <= SLIPS_MAX).min_by_key(|(slips, _)| *slips).map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein distance in bytes.

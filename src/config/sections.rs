@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::layers::Layers;
-use super::values::{
-    ByteSize, GatewayKind, KeyDigest, Leaf, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls,
-};
+use super::values::{ByteSize, GatewayKind, KeyDigest, Leaf, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls};
 
 /// Something that can be read from the layers at a key.
 pub(super) trait Read {
@@ -25,11 +23,7 @@ impl<T: Leaf> Read for T {
 }
 
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
-    }
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
 }
 
 macro_rules! section {
@@ -181,6 +175,10 @@ section! {
         batch_max: usize,
         /// Time a command may take.
         deadline: Duration,
+        /// First wait before an unanswered message is sent again.
+        resend_min: Duration,
+        /// Longest such wait.
+        resend_max: Duration,
     }
 }
 
@@ -201,6 +199,8 @@ section! {
         ttl: Duration,
         /// How much longer while its payment runs.
         payment_extension: Duration,
+        /// How long an ended one can be asked for.
+        ended_ttl: Duration,
     }
 }
 
@@ -323,6 +323,8 @@ section! {
         file: Option<PathBuf>,
         /// Tries before a dead letter.
         attempts_max: u32,
+        /// Time of one try.
+        timeout: Duration,
         /// First wait between tries.
         backoff_min: Duration,
         /// Longest wait between tries.

@@ -31,18 +31,11 @@ impl Given {
     pub(super) fn from_toml(value: &DeValue<'_>) -> Given {
         match value {
             DeValue::String(text) => Given::Text(text.to_string()),
-            DeValue::Integer(number) if number.radix() == 10 => {
-                Given::Number(number.as_str().replace('_', ""))
-            }
+            DeValue::Integer(number) if number.radix() == 10 => Given::Number(number.as_str().replace('_', "")),
             DeValue::Integer(_) => Given::Other("number that is not decimal"),
             DeValue::Float(number) => Given::Number(number.as_str().to_owned()),
             DeValue::Boolean(flag) => Given::Flag(*flag),
-            DeValue::Array(items) => Given::List(
-                items
-                    .iter()
-                    .map(|item| Given::from_toml(item.get_ref()))
-                    .collect(),
-            ),
+            DeValue::Array(items) => Given::List(items.iter().map(|item| Given::from_toml(item.get_ref())).collect()),
             DeValue::Datetime(_) | DeValue::Table(_) => Given::Other(value.type_str()),
         }
     }
@@ -59,11 +52,7 @@ impl Given {
     fn text(&self) -> Option<&str> {
         match self {
             Given::Text(text) => Some(text),
-            Given::Bare(text) => Some(
-                text.strip_prefix('"')
-                    .and_then(|rest| rest.strip_suffix('"'))
-                    .unwrap_or(text),
-            ),
+            Given::Bare(text) => Some(text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)),
             Given::Number(_) | Given::Flag(_) | Given::List(_) | Given::Other(_) => None,
         }
     }
@@ -82,19 +71,11 @@ impl Given {
             Given::Bare(text) if text.starts_with('[') => {
                 match Given::from_toml(DeValue::parse(text).ok()?.get_ref()) {
                     Given::List(items) => Some(items),
-                    Given::Text(_)
-                    | Given::Number(_)
-                    | Given::Flag(_)
-                    | Given::Bare(_)
-                    | Given::Other(_) => None,
+                    Given::Text(_) | Given::Number(_) | Given::Flag(_) | Given::Bare(_) | Given::Other(_) => None,
                 }
             }
             Given::Bare(text) if text.is_empty() => Some(Vec::new()),
-            Given::Bare(text) => Some(
-                text.split(',')
-                    .map(|word| Given::Bare(word.trim().to_owned()))
-                    .collect(),
-            ),
+            Given::Bare(text) => Some(text.split(',').map(|word| Given::Bare(word.trim().to_owned())).collect()),
             Given::Text(_) | Given::Number(_) | Given::Flag(_) | Given::Other(_) => None,
         }
     }
@@ -132,11 +113,7 @@ impl<T: Leaf> Leaf for Option<T> {
     const SECRET: bool = T::SECRET;
 
     fn from_given(given: &Given) -> Result<Self, Rule> {
-        if given.text() == Some("") {
-            Ok(None)
-        } else {
-            T::from_given(given).map(Some)
-        }
+        if given.text() == Some("") { Ok(None) } else { T::from_given(given).map(Some) }
     }
 }
 
@@ -144,19 +121,14 @@ impl<T: Leaf> Leaf for Vec<T> {
     const SECRET: bool = T::SECRET;
 
     fn from_given(given: &Given) -> Result<Self, Rule> {
-        let items = given
-            .items()
-            .ok_or("must be a list, such as [\"one\", \"two\"]")?;
+        let items = given.items().ok_or("must be a list, such as [\"one\", \"two\"]")?;
         items.iter().map(T::from_given).collect()
     }
 }
 
 impl Leaf for String {
     fn from_given(given: &Given) -> Result<Self, Rule> {
-        given
-            .text()
-            .map(str::to_owned)
-            .ok_or("must be a text in quotes")
+        given.text().map(str::to_owned).ok_or("must be a text in quotes")
     }
 }
 
@@ -174,9 +146,7 @@ impl Leaf for bool {
         match given {
             Given::Flag(flag) => Ok(*flag),
             Given::Bare(text) => text.parse().map_err(|_| "must be true or false"),
-            Given::Text(_) | Given::Number(_) | Given::List(_) | Given::Other(_) => {
-                Err("must be true or false")
-            }
+            Given::Text(_) | Given::Number(_) | Given::List(_) | Given::Other(_) => Err("must be true or false"),
         }
     }
 }
@@ -199,8 +169,7 @@ whole_numbers!(
 
 impl Leaf for SocketAddr {
     fn from_given(given: &Given) -> Result<Self, Rule> {
-        const RULE: Rule =
-            "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+        const RULE: Rule = "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
         given.text().and_then(|text| text.parse().ok()).ok_or(RULE)
     }
 }
@@ -208,10 +177,7 @@ impl Leaf for SocketAddr {
 impl Leaf for Duration {
     fn from_given(given: &Given) -> Result<Self, Rule> {
         const RULE: Rule = "must be a time with a unit, such as \"250ms\", \"7m\" or \"24h\"";
-        given
-            .text()
-            .and_then(|text| humantime::parse_duration(text).ok())
-            .ok_or(RULE)
+        given.text().and_then(|text| humantime::parse_duration(text).ok()).ok_or(RULE)
     }
 }
 
@@ -231,8 +197,7 @@ impl FromStr for ByteSize {
     type Err = Rule;
 
     fn from_str(text: &str) -> Result<Self, Rule> {
-        const RULE: Rule =
-            "must be a size with a unit, such as \"512B\", \"64KiB\", \"4MiB\" or \"2GiB\"";
+        const RULE: Rule = "must be a size with a unit, such as \"512B\", \"64KiB\", \"4MiB\" or \"2GiB\"";
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let shift = match unit {
@@ -273,12 +238,8 @@ impl Rate {
 
 impl Leaf for Rate {
     fn from_given(given: &Given) -> Result<Self, Rule> {
-        const RULE: Rule =
-            "must be a rate above 0 with a period, such as \"50/s\", \"600/min\" or \"1000/h\"";
-        let (count, period) = given
-            .text()
-            .and_then(|text| text.split_once('/'))
-            .ok_or(RULE)?;
+        const RULE: Rule = "must be a rate above 0 with a period, such as \"50/s\", \"600/min\" or \"1000/h\"";
+        let (count, period) = given.text().and_then(|text| text.split_once('/')).ok_or(RULE)?;
         let period = match period {
             "s" => 1,
             "min" => 60,
@@ -287,10 +248,7 @@ impl Leaf for Rate {
         };
         match count.parse() {
             Ok(0) | Err(_) => Err(RULE),
-            Ok(count) => Ok(Rate {
-                count,
-                period: Duration::from_secs(period),
-            }),
+            Ok(count) => Ok(Rate { count, period: Duration::from_secs(period) }),
         }
     }
 }
@@ -302,16 +260,9 @@ pub struct Share(pub f64);
 impl Leaf for Share {
     fn from_given(given: &Given) -> Result<Self, Rule> {
         const RULE: Rule = "must be a share from \"0%\" to \"100%\"";
-        let percent: f64 = given
-            .text()
-            .and_then(|text| text.strip_suffix('%'))
-            .and_then(|text| text.parse().ok())
-            .ok_or(RULE)?;
-        if (0.0..=100.0).contains(&percent) {
-            Ok(Share(percent / 100.0))
-        } else {
-            Err(RULE)
-        }
+        let percent: f64 =
+            given.text().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse().ok()).ok_or(RULE)?;
+        if (0.0..=100.0).contains(&percent) { Ok(Share(percent / 100.0)) } else { Err(RULE) }
     }
 }
 
@@ -343,10 +294,7 @@ impl Leaf for Secret {
     const SECRET: bool = true;
 
     fn from_given(given: &Given) -> Result<Self, Rule> {
-        given
-            .text()
-            .map(Secret::new)
-            .ok_or("must be a text in quotes")
+        given.text().map(Secret::new).ok_or("must be a text in quotes")
     }
 }
 
@@ -358,20 +306,14 @@ impl FromStr for KeyDigest {
     type Err = Rule;
 
     fn from_str(text: &str) -> Result<Self, Rule> {
-        const RULE: Rule =
-            "must be digests, each \"sha256:\" and 64 hexadecimal digits (see `stampede key new`)";
+        const RULE: Rule = "must be digests, each \"sha256:\" and 64 hexadecimal digits (see `stampede key new`)";
         let digits = text.strip_prefix("sha256:").ok_or(RULE)?.as_bytes();
         let mut bytes = [0; 32];
         if digits.len() != 2 * bytes.len() {
             return Err(RULE);
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |at: usize| {
-                char::from(pair[at])
-                    .to_digit(16)
-                    .and_then(|d| u8::try_from(d).ok())
-                    .ok_or(RULE)
-            };
+            let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(RULE);
             *byte = digit(0)? << 4 | digit(1)?;
         }
         Ok(KeyDigest(bytes))
@@ -415,16 +357,9 @@ impl Leaf for LogFilter {
         let text = given.text().filter(|text| !text.is_empty()).ok_or(RULE)?;
         let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
         let fits = |part: &str| {
-            part.split_once('=')
-                .map_or(is_level(part), |(name, level)| {
-                    !name.is_empty() && is_level(level)
-                })
+            part.split_once('=').map_or(is_level(part), |(name, level)| !name.is_empty() && is_level(level))
         };
-        if text.split(',').all(fits) {
-            Ok(LogFilter(text.to_owned()))
-        } else {
-            Err(RULE)
-        }
+        if text.split(',').all(fits) { Ok(LogFilter(text.to_owned())) } else { Err(RULE) }
     }
 }
 

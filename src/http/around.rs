@@ -25,7 +25,7 @@ use super::{State, cors};
 ///
 /// # Errors
 /// Never: what goes wrong inside has become an answer.
-pub async fn each_request(
+pub(super) async fn each_request(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {

@@ -10,9 +10,9 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use actors::ids::Customer;
 
+use super::State;
 use super::limits::Left;
 use super::problem::{Code, Problem};
-use super::State;
 use crate::auth::{AuthError, Caller, Organizer};
 use crate::clock;
 

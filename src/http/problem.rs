@@ -154,7 +154,8 @@ impl Problem {
             [first, rest @ ..] => format!("{} {} (and {} more)", first.field, first.message, rest.len()),
             [] => String::new(),
         };
-        Problem::new(Code::InvalidRequest, detail.trim()).with("errors", serde_json::to_value(errors).unwrap_or_default())
+        Problem::new(Code::InvalidRequest, detail.trim())
+            .with("errors", serde_json::to_value(errors).unwrap_or_default())
     }
 
     /// One field breaks a rule.
@@ -226,7 +227,7 @@ pub struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
     #[serde(flatten)]
-    #[schema(inline)]
+    #[schema(ignore)]
     fields: &'a Fields,
 }
 

@@ -102,7 +102,9 @@ impl From<AuthError> for Problem {
             | AuthError::WrongAlgorithm
             | AuthError::UnknownKey
             | AuthError::WrongIssuer
-            | AuthError::WrongAudience => HeaderValue::from_static("Bearer realm=\"stampede\", error=\"invalid_token\""),
+            | AuthError::WrongAudience => {
+                HeaderValue::from_static("Bearer realm=\"stampede\", error=\"invalid_token\"")
+            }
         };
         Problem::new(Code::Unauthenticated, error.to_string())
             .with("reason", error.word())

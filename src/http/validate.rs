@@ -21,18 +21,30 @@ impl Checks {
 
     /// A text of so many characters without control characters.
     pub(super) fn text(&mut self, field: &str, text: &str, most: usize) {
-        let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control) && text.trim() == text;
+        let fits =
+            (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control) && text.trim() == text;
         self.must(fits, field, format!("must be 1 to {most} characters without control characters or outer spaces"));
     }
 
     /// A number of a range.
-    pub(super) fn range<N: PartialOrd + std::fmt::Display>(&mut self, field: impl Into<String>, value: N, least: N, most: N) {
+    pub(super) fn range<N: PartialOrd + std::fmt::Display>(
+        &mut self,
+        field: impl Into<String>,
+        value: N,
+        least: N,
+        most: N,
+    ) {
         let fits = least <= value && value <= most;
         self.must(fits, field, format!("must be from {least} to {most}"));
     }
 
     /// The value, or the default and an error.
-    pub(super) fn some<T: Default>(&mut self, value: Option<T>, field: impl Into<String>, rule: impl Into<String>) -> T {
+    pub(super) fn some<T: Default>(
+        &mut self,
+        value: Option<T>,
+        field: impl Into<String>,
+        rule: impl Into<String>,
+    ) -> T {
         self.must(value.is_some(), field, rule);
         value.unwrap_or_default()
     }
@@ -61,7 +73,8 @@ pub(super) fn is_email(text: &str) -> bool {
             && !label.ends_with('-')
     };
     let host_fits = (host == "localhost" || host.contains('.')) && host.split('.').all(label_fits);
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '<' | '>' | ',' | ';' | ':' | '"' | '\\');
+    let plain =
+        |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '<' | '>' | ',' | ';' | ':' | '"' | '\\');
     text.len() <= EMAIL_MAX && local_fits && host_fits && local.chars().all(plain)
 }
 
@@ -76,7 +89,19 @@ mod tests {
         }
         let long = format!("{}@b.example", "a".repeat(65));
         let injected = "a@b.example\r\nBcc: c@d.example";
-        for bad in ["", "a", "@b.example", "a@", "a@b", "a b@c.example", "a@b..example", "a@-b.example", "<a@b.example>", &long, injected] {
+        for bad in [
+            "",
+            "a",
+            "@b.example",
+            "a@",
+            "a@b",
+            "a b@c.example",
+            "a@b..example",
+            "a@-b.example",
+            "<a@b.example>",
+            &long,
+            injected,
+        ] {
             assert!(!is_email(bad), "{bad}");
         }
     }
