@@ -45,10 +45,7 @@ pub(super) async fn each_request(
     Ok(response)
 }
 
-async fn answer(
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let Some(state) = request.app_data::<Data<State>>().cloned() else {
         return Ok(request.into_response(Problem::from(Code::Internal).error_response()));
     };
