@@ -13,7 +13,7 @@ mod ask;
 mod audit;
 mod body;
 mod caller;
-pub mod cluster;
+mod cluster;
 mod cors;
 mod docs;
 mod doors;
@@ -25,6 +25,7 @@ mod keys;
 mod ledger;
 pub mod limits;
 pub mod live;
+mod meter;
 mod ops;
 mod orders;
 mod pages;
@@ -34,12 +35,15 @@ mod refused;
 mod request_id;
 pub mod routes;
 mod shapes;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod venue;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -54,13 +58,14 @@ use crate::auth::Auth;
 use crate::board::Board;
 use crate::config::Config;
 use crate::dispatch::Dispatch;
+use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
 
 use limits::Limits;
 use live::Live;
+use meter::Meter;
 
 pub use caller::{Buyer, Seller, Viewer};
-pub use cluster::ClusterView;
 pub use problem::{Code, Problem};
 
 /// What every handler may use. One per node, shared by all workers as `web::Data<State>`.
@@ -74,17 +79,17 @@ pub struct State {
     /// Who may call.
     pub auth: Auth,
     /// Signs and verifies tickets.
-    pub tickets: TicketKey,
+    pub tickets: Arc<TicketKey>,
     /// Rate limits of customers and addresses.
     pub limits: Limits,
     /// Whether this node may be sent requests.
-    pub readiness: Readiness,
+    pub readiness: Arc<Readiness>,
     /// Whether payments are not attempted at the moment because the provider does not answer.
     pub payments_paused: Box<dyn Fn() -> bool + Send + Sync>,
-    /// The metrics in Prometheus' text format.
-    pub metrics_text: Box<dyn Fn() -> String + Send + Sync>,
-    /// The deployment as this node sees it.
-    pub cluster: Box<dyn Fn() -> ClusterView + Send + Sync>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Brings up to date what is only looked at when metrics are read.
+    pub before_scrape: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Whether this node is ready to serve. Not ready from the start, until somebody says so.
@@ -191,6 +196,7 @@ async fn close_when_stopping(state: Arc<State>, live: Arc<Live>) {
 /// [`serve`] does.
 pub fn mount(app: &mut web::ServiceConfig, state: Data<State>) {
     app.app_data(Data::from(state.board.clone()))
+        .app_data(Rc::new(Meter::new(&state.metrics)))
         .app_data(state)
         .configure(routes::configure)
         .configure(docs::configure)

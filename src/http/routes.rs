@@ -9,12 +9,13 @@ use actix_web::HttpResponse;
 use actix_web::guard;
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::middleware::from_fn;
 use actix_web::web;
 use utoipa::OpenApi;
 
 use super::problem::Code::*;
 use super::problem::{Code, FieldError, Problem, ProblemBody};
-use super::{audit, cluster, docs, doors, events, holds, house, ledger, live, ops, orders, public};
+use super::{around, audit, cluster, docs, doors, events, holds, house, ledger, live, ops, orders, public};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ macro_rules! routes {
                 app.service(
                     web::resource($path)
                         .app_data(PathIx(paths.next().unwrap_or_default()))
-                        $(.route($method().to($module::$handler)))+
+                        $(.route($method().to($module::$handler).wrap(from_fn(around::survive))))+
                         .default_service(web::to(|| ready(not_allowed(&[$(stringify!($method)),+])))),
                 );
             )+

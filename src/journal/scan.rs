@@ -146,11 +146,7 @@ fn same_tails(found: Tails, position: &mut Position) -> Result<(), Fault> {
     }
 }
 
-fn records<E>(
-    group: &Group<'_>,
-    position: &mut Position,
-    visit: &mut Visit<'_, E>,
-) -> Result<Result<(), Fault>, E> {
+fn records<E>(group: &Group<'_>, position: &mut Position, visit: &mut Visit<'_, E>) -> Result<Result<(), Fault>, E> {
     let tails = position.tails.get_or_insert_default();
     let mut content = group.content;
     for _ in 0..group.count {
