@@ -1,12 +1,4 @@
-//! Stampede: a ticket on-sale engine. How a request travels:
-//!
-//! ```text
-//!  http ──reads──▶ board (finished answers)
-//!    │
-//!    └─commands──▶ dispatch ──▶ runtime: cell (turn of a machine) ──▶ journal ──durable──▶ replies, messages, feed
-//!                                  │                                                          │
-//!                                  └──▶ snapshots                        board, live, gateway, notices ◀┘
-//! ```
+
 
 pub mod auth;
 pub mod board;
@@ -17,7 +9,9 @@ pub mod encoding;
 pub mod gateway;
 pub mod http;
 pub mod journal;
+pub mod node;
 pub mod notices;
+pub mod outward;
 pub mod runtime;
 pub mod snapshots;
 pub mod telemetry;

@@ -21,11 +21,15 @@ use actors::ids::EventId;
 
 use super::problem::{Code, Problem};
 use crate::board::{Board, Inbox};
+use crate::config;
 
 pub use hub::Hub;
 
 /// Largest frame a client may send: it has nothing to say but pings and a close.
 const INBOUND_MAX: usize = 4 * 1024;
+
+/// How long a client may take nothing off its connection before it is dropped.
+pub const UNREAD_MAX: Duration = Duration::from_secs(30);
 
 /// When to try again after too many sessions.
 const FULL_WAIT: Duration = Duration::from_secs(5);
@@ -43,6 +47,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// A session that takes nothing off its connection for so long is dropped.
     pub unread_max: Duration,
+}
+
+impl Settings {
+    /// As configured.
+    #[must_use]
+    pub fn of(config: &config::Live) -> Self {
+        let config::Live { sessions_max, queue_max, counts_interval, idle_timeout } = *config;
+        Self { sessions_max, queue_max, counts_interval, idle_timeout, unread_max: UNREAD_MAX }
+    }
 }
 
 /// All live sessions of this node.
