@@ -24,11 +24,13 @@ mod house;
 mod keys;
 mod ledger;
 pub mod limits;
+pub mod live;
 mod meter;
 mod ops;
 mod orders;
 mod pages;
 pub mod problem;
+mod public;
 mod refused;
 mod request_id;
 pub mod routes;
@@ -60,6 +62,7 @@ use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
 
 use limits::Limits;
+use live::Live;
 use meter::Meter;
 
 pub use caller::{Buyer, Seller, Viewer};
@@ -165,20 +168,31 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
     let connections = config.connections_max.div_ceil(workers);
     let drain = state.config.shutdown.drain.as_secs().max(1);
+    let live = Arc::new(Live::new(state.board.clone(), live::Settings::of(&state.config.live)));
+    actix_web::rt::spawn(close_when_stopping(state.clone(), live.clone()));
     let data = Data::from(state);
     let server = HttpServer::new(move || {
-        App::new().configure(|app| mount(app, data.clone())).wrap(from_fn(around::each_request))
+        App::new()
+            .app_data(Data::new(live.hub()))
+            .configure(|app| mount(app, data.clone()))
+            .wrap(from_fn(around::each_request))
     })
     .workers(workers)
     .keep_alive(keep_alive)
     .client_request_timeout(head_timeout)
     .max_connections(connections)
     .tcp_nodelay(true)
+    .on_connect(|connection, _| live::limit_unread(connection, live::UNREAD_MAX))
     .shutdown_timeout(drain)
     .disable_signals()
     .listen(listener)?
     .run();
     Ok(Bound { address, handle: server.handle(), server })
+}
+
+async fn close_when_stopping(state: Arc<State>, live: Arc<Live>) {
+    state.readiness.stopping().await;
+    live.close();
 }
 
 /// Every route of the API and what answers when none fits. Wrap the app in what surrounds each request, as

@@ -136,3 +136,32 @@ fn note_failure(response: &ServiceResponse<impl MessageBody>, started: Instant) 
         error!(method = %request.method(), path = request.path(), status = status.as_u16(), micros, "answered with a failure");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
+    use actix_web::{App, HttpResponse, web};
+
+    use super::*;
+
+    async fn broken() -> HttpResponse {
+        panic!("a bug")
+    }
+
+    #[actix_web::test]
+    async fn a_panic_is_answered_and_the_worker_goes_on() {
+        let app = App::new()
+            .route("/broken", web::get().to(broken).wrap(from_fn(survive)))
+            .route("/whole", web::get().to(HttpResponse::Ok).wrap(from_fn(survive)));
+        let app = init_service(app).await;
+        for _ in 0..2 {
+            let request = TestRequest::get().uri("/broken").to_request();
+            let body: serde_json::Value = call_and_read_body_json(&app, request).await;
+            assert_eq!((&body["status"], &body["code"]), (&500.into(), &"internal".into()));
+        }
+        let whole = actix_web::test::call_service(&app, TestRequest::get().uri("/whole").to_request()).await;
+        assert_eq!(whole.status(), 200);
+    }
+}

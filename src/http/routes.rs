@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 
 use super::problem::Code::*;
 use super::problem::{Code, FieldError, Problem, ProblemBody};
-use super::{around, audit, cluster, docs, doors, events, holds, house, ledger, ops, orders};
+use super::{around, audit, cluster, docs, doors, events, holds, house, ledger, live, ops, orders, public};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +85,22 @@ macro_rules! routes {
 
 routes! {
     "/v1/events" {
+        get public::list, Open, [InvalidRequest, BadRequest, NotAcceptable];
         post events::create, Seller, [EventExists];
     }
     "/v1/events/{event}" {
+        get public::event, Open, [UnknownEvent, NotAcceptable];
         patch events::change, Seller, [UnknownEvent, EventClosed];
+    }
+    "/v1/events/{event}/availability" { get public::availability, Open, [UnknownEvent, NotAcceptable]; }
+    "/v1/events/{event}/blocks/{block}/layout" {
+        get public::layout, Open, [UnknownEvent, UnknownBlock, NotAcceptable];
+    }
+    "/v1/events/{event}/blocks/{block}/seats" {
+        get public::seats, Open, [UnknownEvent, UnknownBlock, NotAcceptable, Unavailable];
+    }
+    "/v1/events/{event}/live" {
+        get live::live, Open, [UnknownEvent, UnknownBlock, BadRequest, Overloaded, NotReady];
     }
     "/v1/events/{event}/open" { post events::open, Seller, [UnknownEvent, EventClosed]; }
     "/v1/events/{event}/pause" { post events::pause, Seller, [UnknownEvent, EventClosed]; }

@@ -53,7 +53,7 @@ fn bodies_that_are_none() {
         post().bytes("{}").send().await.is_problem(415, "unsupported_media_type");
         post().header("content-type", "text/plain").bytes("{}").send().await.is_problem(415, "unsupported_media_type");
         json().header("content-encoding", "gzip").bytes("{}").send().await.is_problem(415, "unsupported_media_type");
-        for body in ["", "{", "[1", "{}{}", "\u{feff}{}"] {
+        for body in ["", "{", "[1", "\u{feff}{}"] {
             json().bytes(body).send().await.is_problem(400, "malformed_json");
         }
         json().bytes(b"{\"email\":\"\xff\"}".to_vec()).send().await.is_problem(400, "malformed_json");
