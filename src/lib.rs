@@ -5,17 +5,23 @@
 //!    │
 //!    └─commands──▶ dispatch ──▶ runtime: cell (turn of a machine) ──▶ journal ──durable──▶ replies, messages, feed
 //!                                  │                                                          │
-//!                                  └──▶ snapshots                        board, live, gateway, notices ◀┘
+//!                                  └──▶ snapshots                   board, live, outward (provider, letters) ◀┘
 //! ```
+//!
+//! The machines that decide are in the crate [`actors`]; [`node`] puts the parts together; [`config`] says what may be set.
 
 pub mod auth;
+pub mod board;
 pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod encoding;
 pub mod gateway;
+pub mod http;
 pub mod journal;
+pub mod node;
 pub mod notices;
+pub mod outward;
 pub mod runtime;
 pub mod snapshots;
 pub mod telemetry;
