@@ -172,7 +172,10 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     actix_web::rt::spawn(close_when_stopping(state.clone(), live.clone()));
     let data = Data::from(state);
     let server = HttpServer::new(move || {
-        App::new().app_data(Data::new(live.hub())).configure(|app| mount(app, data.clone())).wrap(from_fn(around::each_request))
+        App::new()
+            .app_data(Data::new(live.hub()))
+            .configure(|app| mount(app, data.clone()))
+            .wrap(from_fn(around::each_request))
     })
     .workers(workers)
     .keep_alive(keep_alive)
