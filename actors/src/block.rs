@@ -3,15 +3,41 @@
 //! Owns which seat belongs to whom; a seat is claimed by one hold at a time. Seats move
 //! `free → held → bound → sold`, back to free by release, expiry or return, and between free and blocked by the organizer.
 //! It never expires a bound hold: only the order desk lets go of it. Money and orders are [`crate::order`]'s.
+//!
+//! Where to go next: `judge` (what is accepted and why not), `stock` (how changes fold in), `best` and `orphans` (which
+//! seats), `seats` (the bits), `holds` with `shelf` and `roster` (who has them), `audit` and `record` (the whole, read and stored).
+
+mod audit;
+mod best;
+mod change;
+mod holds;
+mod judge;
+mod orphans;
+mod places;
+mod record;
+mod roster;
+mod seats;
+mod shelf;
+mod stock;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::address::BlockRef;
+pub use audit::LEDGER_MAX;
+pub use change::{Change, Shape, Terms};
+pub use holds::ENDED_MAX;
+
+use crate::address::{Address, BlockRef};
 use crate::event::{Rules, Sale};
+use crate::feed::{Board, Feed, SeatsChanged};
 use crate::ids::{Customer, HoldId, OrderId};
+use crate::machine::{Machine, Moment, Outbox};
 use crate::money::Money;
+use crate::refusal::Refusal;
 use crate::time::Millis;
+use judge::Judge;
+use places::Places;
+use stock::Stock;
 
 /// A seat of a block: its index in row-major order, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -357,6 +383,120 @@ pub enum Reply {
     Census(Box<Census>),
     /// A message was dealt with; the answer went to its sender.
     Noted,
+}
+
+/// One block of one event. See the module's charter.
+#[derive(Clone, Debug)]
+pub struct SeatBlock {
+    block: BlockRef,
+    /// `None` until it is configured.
+    stock: Option<Box<Stock>>,
+}
+
+impl SeatBlock {
+    /// Places by state; `None` until it is configured.
+    #[must_use]
+    pub fn counts(&self) -> Option<Counts> {
+        self.stock.as_ref().map(|stock| stock.places.counts())
+    }
+
+    /// How many holds it remembers, ended ones too.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        self.stock.as_ref().map_or(0, |stock| stock.holds.len())
+    }
+
+    fn judge(&self) -> Option<Judge<'_>> {
+        self.stock.as_deref().map(|stock| Judge { block: &self.block, stock })
+    }
+
+    /// What can be said to a block that has no places yet.
+    fn decide_bare(&self, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
+        match command {
+            Command::Configure(setup) => {
+                self.block.tell_configured(setup.revision, out);
+                out.change(Change::Configured { shape: Shape::from(&setup.layout), terms: Terms::from(&*setup) });
+                Ok(Reply::Noted)
+            }
+            Command::Seek { hold, desk, key, .. } => {
+                let answer = Err(Refusal::UnknownBlock);
+                out.tell(Address::Orders(desk), crate::order::Command::SeekAnswered { key, hold, answer });
+                Ok(Reply::Noted)
+            }
+            Command::Hold { .. }
+            | Command::Release { .. }
+            | Command::Show { .. }
+            | Command::Bind { .. }
+            | Command::Sell { .. }
+            | Command::Return { .. }
+            | Command::Block(_)
+            | Command::Unblock(_)
+            | Command::Ledger { .. }
+            | Command::Audit => Err(Refusal::UnknownBlock),
+        }
+    }
+}
+
+impl Machine for SeatBlock {
+    type Command = Command;
+    type Change = Change;
+    type Reply = Reply;
+
+    fn new(address: &Address) -> Self {
+        let block = match address {
+            Address::Block(block) => block.clone(),
+            Address::Event(_) | Address::Orders(_) | Address::Payments(_) | Address::Notifier(_) => {
+                panic!("a seat block lives at the address of a block, not at {address:?}")
+            }
+        };
+        Self { block, stock: None }
+    }
+
+    fn decide(&self, at: Moment<'_>, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
+        match self.judge() {
+            Some(judge) => judge.decide(at, command, out),
+            None => self.decide_bare(command, out),
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match (&mut self.stock, change) {
+            (None, Change::Configured { shape, terms }) => self.stock = Some(Box::new(Stock::new(shape, terms))),
+            (None, _) => panic!("a block that changes was configured"),
+            (Some(stock), _) => stock.apply(change),
+        }
+    }
+
+    fn wake(&self, at: Moment<'_>, out: &mut Outbox<Change>) {
+        if let Some(judge) = self.judge() {
+            judge.wake(at, out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        self.stock.as_ref()?.holds.deadline()
+    }
+
+    fn publish(&self, change: &Change, feed: &mut Vec<Feed>) {
+        if matches!(change, Change::Configured { .. }) {
+            self.picture(feed);
+        }
+        let Some(stock) = &self.stock else { return };
+        if let Some(seats) = stock.visible(change) {
+            let counts = stock.places.counts();
+            feed.push(Feed::Seats(SeatsChanged { block: self.block.clone(), seq: stock.seq, seats, counts }));
+        }
+    }
+
+    fn picture(&self, feed: &mut Vec<Feed>) {
+        let Some(stock) = &self.stock else { return };
+        let seats = match &stock.places {
+            Places::Seated(seats) => pack(seats.states()),
+            Places::Standing(_) => Vec::new(),
+        };
+        let counts = stock.places.counts();
+        feed.push(Feed::Board(Box::new(Board { block: self.block.clone(), seq: stock.seq, seats, counts })));
+    }
 }
 
 /// Packs seat states, 2 bits each, first seat in the lowest bits of the first byte.
