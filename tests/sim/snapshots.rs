@@ -1,0 +1,109 @@
+//! Where snapshots are kept: the rules of the real store in memory, and bits that rot.
+//!
+//! Two snapshots a cell, each with its checksum; one that cannot be verified is passed over for the one before it; the
+//! journal may be cut only behind two that can be. What was put here survives a crash: the real store is written in the
+//! background and verified by reading it back.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use actors::ids::Shard;
+use stampede::journal::Seq;
+use stampede::runtime::{Shelf, ShelfError, Stored};
+
+use crate::chance::Chance;
+
+#[derive(Clone, Debug)]
+struct Kept {
+    seq: Seq,
+    crc: u32,
+    bytes: Vec<u8>,
+}
+
+impl Kept {
+    fn is_sound(&self) -> bool {
+        crc32c::crc32c(&self.bytes) == self.crc
+    }
+}
+
+type Cells = BTreeMap<(u16, Vec<u8>), Vec<Kept>>;
+
+/// See the module's charter. The newest of a cell is the last.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    cells: Mutex<Cells>,
+}
+
+impl Snapshots {
+    fn cells(&self) -> MutexGuard<'_, Cells> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Turns a bit of the newest snapshot of a cell that has a sound one to fall back on. Says whether it did.
+    pub(crate) fn rot(&self, chance: &mut Chance) -> bool {
+        let mut cells = self.cells();
+        let mut targets: Vec<&mut Vec<Kept>> =
+            cells.values_mut().filter(|kept| kept.len() == 2 && kept.iter().all(Kept::is_sound)).collect();
+        if targets.is_empty() {
+            return false;
+        }
+        let at = chance.index(targets.len());
+        let newest = &mut targets[at][1];
+        let byte = chance.index(newest.bytes.len());
+        newest.bytes[byte] ^= 1 << chance.between(0, 7);
+        true
+    }
+
+    fn best(kept: &[Kept]) -> Option<&Kept> {
+        kept.iter().rev().find(|kept| kept.is_sound())
+    }
+}
+
+impl Shelf for Snapshots {
+    fn newest(&self, shard: Shard) -> Result<Vec<Stored>, ShelfError> {
+        let cells = self.cells();
+        let mine = cells.iter().filter(|((of, _), _)| *of == shard.0);
+        Ok(mine
+            .filter_map(|((_, cell), kept)| {
+                let kept = Self::best(kept)?;
+                Some(Stored { cell: cell.clone(), seq: kept.seq, bytes: kept.bytes.clone() })
+            })
+            .collect())
+    }
+
+    fn newest_of(&self, shard: Shard, cell: &[u8]) -> Result<Option<Stored>, ShelfError> {
+        let cells = self.cells();
+        let kept = cells.get(&(shard.0, cell.to_vec())).and_then(|kept| Self::best(kept));
+        Ok(kept.map(|kept| Stored { cell: cell.to_vec(), seq: kept.seq, bytes: kept.bytes.clone() }))
+    }
+
+    fn put(&self, shard: Shard, snapshot: Stored) -> Result<(), ShelfError> {
+        let Stored { cell, seq, bytes } = snapshot;
+        let mut cells = self.cells();
+        let kept = cells.entry((shard.0, cell)).or_default();
+        // What cannot be verified is the first to go.
+        kept.retain(Kept::is_sound);
+        kept.retain(|kept| kept.seq < seq);
+        kept.push(Kept { seq, crc: crc32c::crc32c(&bytes), bytes });
+        let surplus = kept.len().saturating_sub(2);
+        kept.drain(..surplus);
+        Ok(())
+    }
+
+    fn touch(&self, shard: Shard, cell: &[u8], seq: Seq) -> Result<(), ShelfError> {
+        let newest = self.cells().get(&(shard.0, cell.to_vec())).and_then(|kept| kept.last().cloned());
+        // The one before it is older than the cell: only the newest itself can be confirmed.
+        let newest = newest.filter(Kept::is_sound).ok_or_else(|| ShelfError("nothing sound to confirm".into()))?;
+        // An unchanged state is as good under the later number: it is stored again, so that two contain it.
+        self.put(shard, Stored { cell: cell.to_vec(), seq, bytes: newest.bytes })
+    }
+
+    fn safe_to_cut(&self, shard: Shard) -> Result<Seq, ShelfError> {
+        let cells = self.cells();
+        let mine = cells.iter().filter(|((of, _), _)| *of == shard.0).map(|(_, kept)| {
+            let sound: Vec<Seq> = kept.iter().filter(|kept| kept.is_sound()).map(|kept| kept.seq).collect();
+            if sound.len() < 2 { Seq::NONE } else { sound[sound.len() - 2] }
+        });
+        Ok(mine.min().unwrap_or(Seq::NONE))
+    }
+}
