@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actors::time::Millis;
 use rand::rngs::SmallRng;
@@ -30,4 +30,16 @@ thread_local! {
 #[must_use]
 pub fn unique() -> u64 {
     CHANCE.with_borrow_mut(Rng::next_u64)
+}
+
+/// A moment as RFC 3339 UTC, with milliseconds when it has any. Moments after the year 9999 print as its end.
+#[must_use]
+pub fn rfc3339(at: Millis) -> String {
+    const LAST: u64 = 253_402_300_799_999;
+    let time = UNIX_EPOCH + Duration::from_millis(at.0.min(LAST));
+    if at.0 % 1000 == 0 {
+        humantime::format_rfc3339_seconds(time).to_string()
+    } else {
+        humantime::format_rfc3339_millis(time).to_string()
+    }
 }

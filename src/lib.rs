@@ -1,12 +1,15 @@
-//! Stampede: a ticket on-sale engine. How a request travels:
-//!
-//! ```text
-//!  http ──reads──▶ board (finished answers)
-//!    │
-//!    └─commands──▶ dispatch ──▶ runtime: cell (turn of a machine) ──▶ journal ──durable──▶ replies, messages, feed
-//!                                  │                                                          │
-//!                                  └──▶ snapshots                        board, live, gateway, notices ◀┘
-//! ```
 
+
+pub mod auth;
+pub mod board;
 pub mod clock;
+pub mod config;
 pub mod dispatch;
+pub mod encoding;
+pub mod gateway;
+pub mod http;
+pub mod journal;
+pub mod notices;
+pub mod snapshots;
+pub mod telemetry;
+pub mod tickets;

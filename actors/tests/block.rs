@@ -573,6 +573,9 @@ fn the_best_seats_are_in_front_in_the_middle_and_together() {
     // Three more in the second row would be far to the left: 4 + 7 half seats, in the middle of the third 8 + 1.
     story.hold("e", Want::Best { quantity: 3 }).has(&[23, 24, 25]);
     story.hold("f", Want::Best { quantity: 4 }).has(&[16, 17, 18, 19]);
+    // Runs of 2, 2, 3, 3 and 4 are left: six take two groups, and those of 3 are near each other.
+    story.hold("g", Want::Best { quantity: 6 }).has(&[10, 11, 12, 20, 21, 22]);
+    story.hold("h", Want::Best { quantity: 9 }).refused(Refusal::SoldOut);
     story.audited();
 }
 

@@ -13,9 +13,11 @@
 //! run are skipped by their summary.
 //!
 //! *Split.* The fewest groups are as many as the longest runs it takes to seat all. If that many groups of at least two can
-//! do it, no group has one. The first group takes the best score among all runs that keep this possible, as many
-//! seats as the run and the others' minimum allow; each further group is chosen the same way but by its distance to
-//! the first: `ROW_STEP · |r - r₁| + |o - o₁|`. Each prefers, like 1, not to leave a seat alone.
+//! do it, no group has one. A first group takes the best score among all runs that keep this possible, as many seats as the
+//! run and the others' minimum allow; each further group is chosen the same way but by its distance to the first,
+//! `ROW_STEP · |r - r₁| + |o - o₁|`. Each prefers, like 1, not to leave a seat alone. That is tried for the best few first
+//! groups ([`SEARCHES_MAX`] searches in all); the split that leaves the fewest seats alone wins, then the one with the lowest
+//! sum of all scores and distances.
 
 use smallvec::SmallVec;
 
@@ -25,6 +27,8 @@ use super::seats::{Run, Seats, Spot};
 
 /// What one row costs, in half seats.
 const ROW_STEP: u64 = 4;
+/// Most groups that are looked for to split a request once; the first way to do it is always looked at.
+const SEARCHES_MAX: usize = 32;
 
 /// Whether a placement may leave a seat alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,20 @@ enum Care {
 struct Group {
     at: Spot,
     quantity: u32,
-    /// Of the free run it is in.
+    /// The free run it is in.
     run: Run,
+    /// Half seats off the middle of its row.
+    offset: i64,
+}
+
+impl Group {
+    fn leaves_one_alone(&self) -> bool {
+        !start_fits(self.run, self.quantity, self.at.column)
+    }
+
+    fn distance(&self, aim: Aim) -> u64 {
+        ROW_STEP * u64::from(self.at.row.abs_diff(aim.row)) + self.offset.abs_diff(aim.offset)
+    }
 }
 
 /// What a group should be near to.
@@ -98,57 +114,92 @@ fn nearest_with(seats: &Seats, pick: Pick, aim: Aim, used: &[Group], care: Care)
                 continue;
             }
             let quantity = run.length.min(pick.most);
-            let Some((start, aside)) = start_in(run, quantity, seats.width(row), aim.offset, care) else { continue };
-            let cost = row_cost + aside;
+            let Some((column, offset)) = start_in(run, quantity, seats.width(row), aim.offset, care) else { continue };
+            let group = Group { at: Spot { row, column }, quantity, run, offset };
+            let cost = group.distance(aim);
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, Group { at: Spot { row, column: start }, quantity, run }));
+                best = Some((cost, group));
             }
         }
     }
     best.map(|(_, group)| group)
 }
 
-/// Where in a run `quantity` seats are nearest the wanted offset from the row's middle, and how far from it they are.
-fn start_in(run: Run, quantity: u32, width: u32, offset: i64, care: Care) -> Option<(u32, u64)> {
+/// Where in a run `quantity` seats are nearest the wanted offset from the row's middle, and the offset they have.
+fn start_in(run: Run, quantity: u32, width: u32, offset: i64, care: Care) -> Option<(u32, i64)> {
     let (first, last) = (run.start, run.start + run.length - quantity);
     let wanted = (i64::from(width) - i64::from(quantity) + offset).div_euclid(2);
     let ideal = wanted.clamp(i64::from(first), i64::from(last)) as u32;
     // Only the starts next to the run's ends leave a seat alone, so two steps to either side are enough.
     let around = ideal.saturating_sub(2).max(first)..=(ideal + 2).min(last);
     let allowed = around.filter(|start| care == Care::LeaveAny || start_fits(run, quantity, *start));
-    let scored = allowed.map(|start| (start, offset_of(start, quantity, width).abs_diff(offset)));
-    scored.min_by_key(|(_, aside)| *aside)
-}
-
-/// Half seats between the middle of a group and the middle of its row; positive to the right.
-fn offset_of(start: u32, quantity: u32, width: u32) -> i64 {
-    2 * i64::from(start) + i64::from(quantity) - i64::from(width)
+    let with_offset = allowed.map(|start| (start, 2 * i64::from(start) + i64::from(quantity) - i64::from(width)));
+    with_offset.min_by_key(|(_, has)| has.abs_diff(offset))
 }
 
 /// As few groups as possible, when no run is long enough. So many seats are free.
 fn split(seats: &Seats, quantity: u32) -> SmallVec<[Group; 4]> {
-    let mut longest = longest_runs(seats, quantity);
-    let smallest = longest.last().copied().unwrap_or(1);
-    let floor = if smallest >= 2 && quantity >= 2 * longest.len() as u32 { 2 } else { 1 };
-    let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
-    let (mut wanted, mut aim) = (quantity, STAGE);
-    while !longest.is_empty() {
-        let others = longest.len() as u32 - 1;
-        // What the longest other runs cannot seat has to be seated here; what they need at least is left to them.
-        let rest: u32 = longest[..others as usize].iter().sum();
-        let pick = Pick { least: wanted.saturating_sub(rest).max(floor), most: wanted - floor * others };
-        let group = nearest(seats, pick, aim, &groups).expect("the longest runs seat all");
-        if groups.is_empty() {
-            let width = seats.width(group.at.row);
-            aim = Aim { row: group.at.row, offset: offset_of(group.at.column, group.quantity, width) };
+    let plan = Plan::new(seats, quantity);
+    let firsts = (SEARCHES_MAX / plan.longest.len()).max(1);
+    let mut tried: SmallVec<[Group; 4]> = SmallVec::new();
+    let mut best: Option<((usize, u64), SmallVec<[Group; 4]>)> = None;
+    for _ in 0..firsts {
+        let Some(first) = nearest(seats, plan.pick(), STAGE, &tried) else { break };
+        tried.push(first);
+        let groups = around(seats, first, plan.clone());
+        let alone = groups.iter().filter(|group| group.leaves_one_alone()).count();
+        let aim = Aim { row: first.at.row, offset: first.offset };
+        let cost = groups.iter().map(|group| group.distance(STAGE) + group.distance(aim)).sum();
+        if best.as_ref().is_none_or(|(score, _)| (alone, cost) < *score) {
+            best = Some(((alone, cost), groups));
         }
-        wanted -= group.quantity;
-        let spent = longest.iter().position(|length| *length == group.run.length);
-        longest.remove(spent.unwrap_or(others as usize));
+    }
+    best.expect("the longest runs seat all").1
+}
+
+/// Seats all around a first group.
+fn around(seats: &Seats, first: Group, mut plan: Plan) -> SmallVec<[Group; 4]> {
+    let aim = Aim { row: first.at.row, offset: first.offset };
+    let mut groups = SmallVec::from_slice(&[first]);
+    plan.seat(&first);
+    while !plan.longest.is_empty() {
+        let group = nearest(seats, plan.pick(), aim, &groups).expect("the longest runs seat all");
+        plan.seat(&group);
         groups.push(group);
     }
-    assert_eq!(wanted, 0, "a split seats everybody");
+    assert_eq!(plan.wanted, 0, "a split seats everybody");
     groups
+}
+
+/// What is still to be seated, in how many groups.
+#[derive(Clone)]
+struct Plan {
+    wanted: u32,
+    /// The longest runs that no group is in yet, one a group, longest first.
+    longest: SmallVec<[u32; 8]>,
+    /// What every group has at least.
+    floor: u32,
+}
+
+impl Plan {
+    fn new(seats: &Seats, quantity: u32) -> Self {
+        let longest = longest_runs(seats, quantity);
+        let pairs = longest.last().is_some_and(|length| *length >= 2) && quantity >= 2 * longest.len() as u32;
+        Self { wanted: quantity, longest, floor: if pairs { 2 } else { 1 } }
+    }
+
+    /// What the next group may take: at least what the longest other runs cannot seat, at most what leaves them enough.
+    fn pick(&self) -> Pick {
+        let others = self.longest.len() - 1;
+        let rest: u32 = self.longest[..others].iter().sum();
+        Pick { least: self.wanted.saturating_sub(rest).max(self.floor), most: self.wanted - self.floor * others as u32 }
+    }
+
+    fn seat(&mut self, group: &Group) {
+        self.wanted -= group.quantity;
+        let spent = self.longest.iter().position(|length| *length == group.run.length);
+        self.longest.remove(spent.unwrap_or(self.longest.len() - 1));
+    }
 }
 
 /// The lengths of the longest free runs, longest first, as many as it takes to seat `quantity`.

@@ -1,0 +1,87 @@
+//! A correct box office: what is sold adds up, and what is measured has its names.
+
+use loadgen::report::{html, json};
+
+use super::box_office::{BoxOffice, Fault};
+use super::{count, run};
+
+#[test]
+fn a_concert_sells_out_and_the_audit_passes() {
+    let office = BoxOffice::open(&[]);
+    let report = run(
+        &office.url(),
+        "--mix sellout --until-sold-out --audit --seats 203 --blocks 3 --seats-per-row 10 --standing 41 --connections 4 --pipeline 3 --replays 20",
+    );
+    let audit = report.audit.clone().unwrap();
+    assert_eq!(report.failures, Vec::<String>::new());
+    assert_eq!(audit.checked.seats_sold, 244);
+    assert_eq!((audit.lost, audit.doubled, audit.violations), (0, 0, 0));
+    assert_eq!(audit.acknowledged as usize, office.holds_given() + office.orders_taken());
+    assert_eq!(audit.checked.orders_paid, report.orders_paid);
+    assert!(report.sold_out_after.is_some() && report.replays > 0 && count(&report.refusals, "sold_out") > 0);
+}
+
+/// Depth 16 and answers cut into pieces of three bytes: an answer that was matched to another request would journal a
+/// hold for the wrong customer or block, and the audit would see it.
+#[test]
+fn pipelined_answers_are_matched_in_order_however_they_are_cut() {
+    let office = BoxOffice::open(&[Fault::Dribble(3)]);
+    let report = run(
+        &office.url(),
+        "--mix availability=2,seats=1,hold=4,order=2,release=1,order_status=1 --duration 700ms --pipeline 16 --connections 3 --threads 2 --seats 900 --audit --max-errors 0",
+    );
+    assert_eq!(report.failures, Vec::<String>::new());
+    let audit = report.audit.unwrap();
+    assert!(audit.checked.holds > 20 && audit.checked.orders > 5, "{audit:?}");
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate_and_the_report_its_names() {
+    let office = BoxOffice::open(&[]);
+    let report = run(
+        &office.url(),
+        "--rate 200 --duration 1s --connections 8 --events 2 --seats 200 --min-achieved 0.7 --max-errors 0",
+    );
+    assert_eq!(report.failures, Vec::<String>::new());
+    let json = json::render(&report);
+    assert_eq!(json["asked_rate"], 200.0);
+    assert!((140.0..260.0).contains(&json["rate"].as_f64().unwrap()), "{}", json["rate"]);
+    assert_eq!(json["errors"], 0);
+    for name in ["count", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"] {
+        assert!(json["operations"]["availability"][name].as_f64().is_some_and(|value| value > 0.0), "{name}");
+    }
+    let availability = json["operations"]["availability"]["count"].as_f64().unwrap();
+    let all: f64 = json["operations"].as_object().unwrap().values().map(|row| row["count"].as_f64().unwrap()).sum();
+    assert!((0.65..0.9).contains(&(availability / all)), "availability is most of a rush");
+    let page = html::render(&report);
+    assert!(
+        page.contains("<svg")
+            && page.contains("availability")
+            && !page.contains("http-equiv")
+            && !page.contains("<script")
+    );
+}
+
+#[test]
+fn an_event_that_exists_is_sold_as_it_is() {
+    let office = BoxOffice::open(&[]);
+    let first = run(&office.url(), "--mix hold=1 --duration 200ms --connections 1 --seats 40 --blocks 2 --audit");
+    let event = format!("{}-1", first.run);
+    let second = run(&office.url(), &format!("--event {event} --mix sellout --duration 300ms --connections 2 --audit"));
+    assert_eq!(second.failures, Vec::<String>::new(), "holds of others in the same event are not ours to judge");
+    assert!(count(&second.refusals, "sold_out") > 0);
+}
+
+/// Seats of orders whose payment was declined go back on sale and are sold to others.
+#[test]
+fn declined_payments_do_not_keep_a_concert_from_selling_out() {
+    let office = BoxOffice::open(&[]);
+    let report = run(
+        &office.url(),
+        "--mix sellout --until-sold-out --audit --seats 80 --blocks 2 --payments tok_ok=2,tok_declined=1 --connections 2 --duration 60s",
+    );
+    assert_eq!(report.failures, Vec::<String>::new());
+    let audit = report.audit.unwrap();
+    assert_eq!((audit.checked.seats_sold, audit.checked.orders_paid), (80, report.orders_paid));
+    assert!(report.orders_paid < audit.checked.orders, "some were declined");
+}

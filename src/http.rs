@@ -1,0 +1,187 @@
+//! The HTTP edge: what the public contract says, turned into commands and back into JSON.
+//!
+//! Owns parsing, validation, who may call what, status codes, the shape of every answer and the documents that describe
+//! them. It decides nothing about seats or money: a handler reads a request, asks the machine that owns the matter and
+//! renders what it said. It keeps nothing that outlives a request, except counters of rate limits.
+//!
+//! Start at [`routes`] (every route on one screen), then [`holds`] for how a handler reads. A refusal becomes a status in
+//! [`refused`]; every code is listed in [`problem`]. What surrounds each request (id, limits, metrics, panics) is
+//! [`around`].
+
+mod around;
+mod ask;
+mod audit;
+mod body;
+mod caller;
+pub mod cluster;
+mod cors;
+mod docs;
+mod doors;
+mod event_body;
+mod events;
+mod holds;
+mod house;
+mod keys;
+mod ledger;
+pub mod limits;
+mod ops;
+mod orders;
+mod pages;
+pub mod problem;
+mod refused;
+mod request_id;
+pub mod routes;
+mod shapes;
+mod validate;
+mod venue;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpServer};
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+
+use crate::auth::Auth;
+use crate::board::Board;
+use crate::config::Config;
+use crate::dispatch::Dispatch;
+use crate::tickets::TicketKey;
+
+use limits::Limits;
+
+pub use caller::{Buyer, Seller, Viewer};
+pub use cluster::ClusterView;
+pub use problem::{Code, Problem};
+
+/// What every handler may use. One per node, shared by all workers as `web::Data<State>`.
+pub struct State {
+    /// The configuration in effect.
+    pub config: Config,
+    /// The way to every machine.
+    pub dispatch: Dispatch,
+    /// What is public.
+    pub board: Arc<Board>,
+    /// Who may call.
+    pub auth: Auth,
+    /// Signs and verifies tickets.
+    pub tickets: TicketKey,
+    /// Rate limits of customers and addresses.
+    pub limits: Limits,
+    /// Whether this node may be sent requests.
+    pub readiness: Readiness,
+    /// Whether payments are not attempted at the moment because the provider does not answer.
+    pub payments_paused: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The metrics in Prometheus' text format.
+    pub metrics_text: Box<dyn Fn() -> String + Send + Sync>,
+    /// The deployment as this node sees it.
+    pub cluster: Box<dyn Fn() -> ClusterView + Send + Sync>,
+}
+
+/// Whether this node is ready to serve. Not ready from the start, until somebody says so.
+#[derive(Debug)]
+pub struct Readiness {
+    reason: ArcSwapOption<String>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { reason: ArcSwapOption::from_pointee("starting".to_owned()), stopping: watch::Sender::new(false) }
+    }
+}
+
+impl Readiness {
+    /// From now on `/readyz` answers 200.
+    pub fn ready(&self) {
+        self.reason.store(None);
+    }
+
+    /// From now on `/readyz` answers 503 with this reason.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.reason.store(Some(Arc::new(reason.into())));
+    }
+
+    /// From now on the node is not ready because it stops, and requests that only wait are answered.
+    pub fn stop(&self) {
+        self.not_ready("stopping");
+        self.stopping.send_replace(true);
+    }
+
+    /// Resolves when the node stops.
+    pub async fn stopping(&self) {
+        // An error would mean that the sender is gone, and it is in `self`.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Why the node is not ready; `None` when it is.
+    #[must_use]
+    pub fn reason(&self) -> Option<Arc<String>> {
+        self.reason.load_full()
+    }
+}
+
+/// A bound server: await `server` in the actix system to run it, stop it with `handle`.
+pub struct Bound {
+    /// The address it listens at; with port 0 in the configuration, the one that was given.
+    pub address: SocketAddr,
+    /// Stops it: `handle.stop(true)` lets requests in progress finish, at most `shutdown.drain`.
+    pub handle: ServerHandle,
+    /// The server itself.
+    pub server: Server,
+}
+
+/// Binds `http.listen`.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(state: Arc<State>) -> io::Result<Bound> {
+    let listener = TcpListener::bind(state.config.http.listen)?;
+    serve(listener, state)
+}
+
+/// Serves the whole API on a listener that is bound already.
+///
+/// # Errors
+/// The listener cannot be used.
+pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
+    let address = listener.local_addr()?;
+    let config = &state.config.http;
+    let workers = match config.workers {
+        0 => available_parallelism().map_or(1, NonZero::get),
+        workers => workers,
+    };
+    let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
+    let connections = config.connections_max.div_ceil(workers);
+    let drain = state.config.shutdown.drain.as_secs().max(1);
+    let data = Data::from(state);
+    let server = HttpServer::new(move || {
+        App::new().configure(|app| mount(app, data.clone())).wrap(from_fn(around::each_request))
+    })
+    .workers(workers)
+    .keep_alive(keep_alive)
+    .client_request_timeout(head_timeout)
+    .max_connections(connections)
+    .tcp_nodelay(true)
+    .shutdown_timeout(drain)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    Ok(Bound { address, handle: server.handle(), server })
+}
+
+/// Every route of the API and what answers when none fits. Wrap the app in what surrounds each request, as
+/// [`serve`] does.
+pub fn mount(app: &mut web::ServiceConfig, state: Data<State>) {
+    app.app_data(Data::from(state.board.clone()))
+        .app_data(state)
+        .configure(routes::configure)
+        .configure(docs::configure)
+        .default_service(web::to(ops::not_found));
+}

@@ -1,0 +1,112 @@
+//! What surrounds every request: its id, the size of its head, the limit of its address, cross-origin rules, panics, and
+//! what is counted and logged about it.
+//!
+//! Order matters: the id comes first so that everything below can name it; nothing below may end a request without an
+//! answer in the form of [`super::problem`].
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use actix_web::HttpMessage;
+use actix_web::ResponseError;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use futures_util::FutureExt;
+use tracing::error;
+
+use super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::problem::{Code, Problem};
+use super::request_id::{self, REQUEST_ID};
+use super::{State, cors};
+
+/// Answers one request.
+///
+/// # Errors
+/// Never: what goes wrong inside has become an answer.
+pub(super) async fn each_request(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let started = Instant::now();
+    let id = request_id::of(request.headers());
+    let answering = REQUEST_ID.scope(id.clone(), answer(request, next));
+    let mut response = answering.await;
+    response.headers_mut().insert(request_id::HEADER, id);
+    observe(&response, started);
+    Ok(response)
+}
+
+async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> ServiceResponse<BoxBody> {
+    let http_request = request.request().clone();
+    let Some(state) = request.app_data::<Data<State>>().cloned() else {
+        return request.into_response(Problem::from(Code::Internal).error_response());
+    };
+    if let Some(preflight) = cors::preflight(&request, &state.config.http.cors_origins) {
+        return request.into_response(preflight);
+    }
+    let address_left = match admit(&request, &state) {
+        Ok(left) => left,
+        Err(problem) => return request.into_response(problem.error_response()),
+    };
+    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => ServiceResponse::new(http_request, as_problem(&error).error_response()),
+        Err(_) => {
+            error!(path = http_request.path(), "a handler panicked");
+            ServiceResponse::new(http_request, Problem::from(Code::Internal).error_response())
+        }
+    };
+    let customer_left = response.request().extensions_mut().remove::<Left>();
+    if let Some(left) = customer_left.or(address_left) {
+        let headers = response.headers_mut();
+        headers.insert(RATE_LIMIT, left.limit);
+        headers.insert(RATE_LIMIT_POLICY, left.policy);
+    }
+    cors::decorate(&mut response, &state.config.http.cors_origins);
+    response
+}
+
+/// Whether the request may go on: the size of its head, then the limit of its address.
+fn admit(request: &ServiceRequest, state: &State) -> Result<Option<Left>, Problem> {
+    let most = state.config.http.head_max.as_usize();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > most {
+        return Err(Problem::from(Code::UriTooLong).with("most", most));
+    }
+    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if target + headers > most {
+        return Err(Problem::from(Code::HeadTooLarge).with("most", most));
+    }
+    if request.method().is_safe() {
+        return Ok(None);
+    }
+    match request.peer_addr() {
+        Some(peer) => state.limits.address(peer.ip()),
+        None => Ok(None),
+    }
+}
+
+/// An error of the framework in our form.
+fn as_problem(error: &actix_web::Error) -> Problem {
+    if let Some(problem) = error.as_error::<Problem>() {
+        return problem.clone();
+    }
+    match error.as_response_error().status_code().as_u16() {
+        404 => Code::NotFound.into(),
+        405 => Code::MethodNotAllowed.into(),
+        413 => Code::BodyTooLarge.into(),
+        400..500 => Problem::new(Code::BadRequest, "the request cannot be understood"),
+        _ => Code::Internal.into(),
+    }
+}
+
+fn observe(response: &ServiceResponse<impl MessageBody>, started: Instant) {
+    let status = response.status();
+    if status.is_server_error() {
+        let request = response.request();
+        let micros = started.elapsed().as_micros() as u64;
+        error!(method = %request.method(), path = request.path(), status = status.as_u16(), micros, "answered with a failure");
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is calling, as extractors: [`Buyer`], [`Seller`], or [`Viewer`] for routes that serve both.
+//!
+//! A customer who changes something is counted against the customer's limit here, because only here the customer is known.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actors::ids::Customer;
+
+use super::State;
+use super::limits::Left;
+use super::problem::{Code, Problem};
+use crate::auth::{AuthError, Caller, Organizer};
+use crate::clock;
+
+/// A customer. 401 for nobody, 403 `customer_required` for an organizer.
+#[derive(Clone, Debug)]
+pub struct Buyer(pub Customer);
+
+/// An organizer. 401 for nobody, 403 `organizer_required` for a customer.
+#[derive(Clone, Copy, Debug)]
+pub struct Seller(pub Organizer);
+
+/// Either of both.
+#[derive(Clone, Debug)]
+pub enum Viewer {
+    /// Sees what is the customer's own.
+    Customer(Customer),
+    /// Sees everything.
+    Organizer(Organizer),
+}
+
+/// Whose idempotency keys these are.
+pub(super) trait Principal {
+    /// A text that no other caller has.
+    fn principal(&self) -> String;
+}
+
+impl Principal for Buyer {
+    fn principal(&self) -> String {
+        format!("customer:{}", self.0)
+    }
+}
+
+impl Principal for Seller {
+    fn principal(&self) -> String {
+        format!("organizer:{}", self.0.key)
+    }
+}
+
+impl Viewer {
+    /// Whose things may be seen; `None`: everybody's.
+    pub(super) fn only(&self) -> Option<Customer> {
+        match self {
+            Viewer::Customer(customer) => Some(customer.clone()),
+            Viewer::Organizer(_) => None,
+        }
+    }
+}
+
+fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
+    let state = request.app_data::<Data<State>>().ok_or(Code::Internal)?;
+    let header = match request.headers().get(AUTHORIZATION) {
+        Some(value) => Some(value.to_str().map_err(|_| AuthError::Malformed)?),
+        None => None,
+    };
+    let caller = state.auth.identify(header, clock::now().0 / 1000)?;
+    if let Caller::Customer(verified) = &caller
+        && !request.method().is_safe()
+        && let Some(left) = state.limits.customer(&verified.customer)?
+    {
+        request.extensions_mut().insert::<Left>(left);
+    }
+    Ok(caller)
+}
+
+impl FromRequest for Viewer {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).map(|caller| match caller {
+            Caller::Customer(verified) => Viewer::Customer(Customer::from(verified.customer.as_str())),
+            Caller::Organizer(organizer) => Viewer::Organizer(organizer),
+        }))
+    }
+}
+
+impl FromRequest for Buyer {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).and_then(|caller| match caller {
+            Caller::Customer(verified) => Ok(Buyer(Customer::from(verified.customer.as_str()))),
+            Caller::Organizer(_) => Err(Code::CustomerRequired.into()),
+        }))
+    }
+}
+
+impl FromRequest for Seller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).and_then(|caller| match caller {
+            Caller::Organizer(organizer) => Ok(Seller(organizer)),
+            Caller::Customer(_) => Err(Code::OrganizerRequired.into()),
+        }))
+    }
+}

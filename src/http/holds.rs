@@ -1,0 +1,330 @@
+//! Holds: promise seats, look at them, give them back.
+//!
+//! A hold in a named block is one ask of that block. Best available over the whole event without a key asks the board for
+//! likely blocks and then block by block; with a key the customer's desk does that, so that a repeated request finds the
+//! same search (see [`actors::order::Command::Seek`]).
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Path};
+use actors::address::Address;
+use actors::block::{Command, HoldView, Reply, Want};
+use actors::ids::HoldId;
+use actors::keyed::{Answer, Asked, Key};
+use actors::message::Message;
+use actors::order::{self, CANDIDATES_MAX, Candidate};
+use actors::refusal::Refusal;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
+
+use super::State;
+use super::ask::{Told, answer, block_reply, mark_replayed, settle};
+use super::body::Posted;
+use super::caller::Buyer;
+use super::problem::{Code, Problem};
+use super::refused::{in_progress, refused, unnamed, wrong_reply};
+use super::shapes::{self, HoldAnswer, seat_name};
+use super::validate::Checks;
+use super::venue::{Place, new_hold};
+use crate::board::Wanted;
+
+/// How long a request with a key waits for its search before it is told to come back.
+const SEEK_WAIT: Duration = Duration::from_secs(5);
+/// Most seats that one request may name; what one hold may have is the event's rule.
+const SEATS_NAMED_MAX: usize = 1000;
+/// Most places one request may ask for; what one hold may have is the event's rule.
+const QUANTITY_MAX: u32 = 1_000_000;
+
+/// What is wanted: `block` with `seats`, `block` with `quantity` (standing), or `best_available`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"block": "A", "seats": ["12-7", "12-8"]}))]
+pub(super) struct HoldRequest {
+    /// Which block.
+    block: Option<String>,
+    /// Seats by name, `row-number`.
+    seats: Option<Vec<String>>,
+    /// How many places of a standing block.
+    quantity: Option<u32>,
+    /// Let the box office choose.
+    best_available: Option<BestAvailable>,
+}
+
+/// The best places there are: side by side if at all possible, never leaving a single seat alone if that can be avoided.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BestAvailable {
+    /// How many.
+    #[schema(minimum = 1)]
+    quantity: u32,
+    /// Only in this block.
+    block: Option<String>,
+    /// Only where a place costs at most this much, in minor units.
+    max_price: Option<u64>,
+}
+
+/// What a request turned out to want.
+#[derive(Debug, PartialEq)]
+enum Wish {
+    Seats { block: String, named: Vec<String> },
+    Standing { block: String, quantity: u32 },
+    Best { quantity: u32, block: Option<String>, max_price: Option<u64> },
+}
+
+fn wish(body: HoldRequest) -> Result<Wish, Problem> {
+    const FORMS: &str = "must be block and seats, or block and quantity, or best_available alone";
+    let mut checks = Checks::default();
+    match body {
+        HoldRequest { block: None, seats: None, quantity: None, best_available: Some(best) } => {
+            checks.range("best_available.quantity", best.quantity, 1, QUANTITY_MAX);
+            checks.done(Wish::Best { quantity: best.quantity, block: best.block, max_price: best.max_price })
+        }
+        HoldRequest { block: Some(block), seats: Some(named), quantity: None, best_available: None } => {
+            let fits = (1..=SEATS_NAMED_MAX).contains(&named.len());
+            checks.must(fits, "seats", format!("must name 1 to {SEATS_NAMED_MAX} seats"));
+            checks.done(Wish::Seats { block, named })
+        }
+        HoldRequest { block: Some(block), seats: None, quantity: Some(quantity), best_available: None } => {
+            checks.range("quantity", quantity, 1, QUANTITY_MAX);
+            checks.done(Wish::Standing { block, quantity })
+        }
+        HoldRequest { .. } => Err(Problem::invalid_field("body", FORMS)),
+    }
+}
+
+/// Hold seats.
+#[utoipa::path(
+    post, path = "/v1/events/{event}/holds", tag = "Customers", params(("event" = String, Path, description = "The event's id")),
+    request_body = HoldRequest, responses((status = 201, description = "The places are promised until `expires_at`", body = HoldAnswer,
+        headers(("Location" = String, description = "The hold"))))
+)]
+pub(super) async fn create(
+    state: Data<State>,
+    event: Path<String>,
+    buyer: Buyer,
+    posted: Posted<HoldRequest>,
+) -> Result<HttpResponse, Problem> {
+    let Posted { body, once } = posted;
+    let key = once.key(&buyer);
+    match wish(body)? {
+        Wish::Seats { block, named } => {
+            let place = state.place(&event, &block)?;
+            let want = Want::Seats(place.seats(&named)?.into());
+            hold_in(&state, &place, &buyer, want, key).await
+        }
+        Wish::Standing { block, quantity } => {
+            let place = state.place(&event, &block)?;
+            hold_in(&state, &place, &buyer, Want::Standing { quantity }, key).await
+        }
+        Wish::Best { quantity, block: Some(block), max_price } => {
+            let place = state.place(&event, &block)?;
+            if max_price.is_some_and(|most| price_of(&state, &place).is_none_or(|price| price > most)) {
+                return Err(Problem::new(Code::SoldOut, "no place of this block costs so little"));
+            }
+            hold_in(&state, &place, &buyer, Want::Best { quantity }, key).await
+        }
+        Wish::Best { quantity, block: None, max_price } => {
+            let candidates = candidates(&state, &event, quantity, max_price)?;
+            match key {
+                Some(key) => seek(&state, &buyer, quantity, candidates, key).await,
+                None => try_each(&state, &buyer, quantity, candidates).await,
+            }
+        }
+    }
+}
+
+fn price_of(state: &State, place: &Place) -> Option<u64> {
+    let event = state.board.event(&place.at.event)?;
+    event.block(&place.at.block).map(|(block, _)| block.price)
+}
+
+/// The blocks worth asking, best first.
+fn candidates(state: &State, event: &str, quantity: u32, max_price: Option<u64>) -> Result<Vec<Candidate>, Problem> {
+    let event = state.event(event)?;
+    let blocks = state.board.candidates(&event, &Wanted { quantity, block: None, max_price });
+    let candidate = |block| Candidate { hold: new_hold(&block, state.shards()), block };
+    Ok(blocks.into_iter().take(CANDIDATES_MAX).map(candidate).collect())
+}
+
+async fn hold_in(
+    state: &State,
+    place: &Place,
+    buyer: &Buyer,
+    want: Want,
+    key: Option<Key>,
+) -> Result<HttpResponse, Problem> {
+    let command = Command::Hold { hold: place.new_hold(state.shards()), customer: buyer.0.clone(), want };
+    let told = state.ask_block(&place.at, &place.names, Asked { key, command: command.into() }).await?;
+    created(state, &view_of(told.reply)?, told.replayed)
+}
+
+async fn try_each(
+    state: &State,
+    buyer: &Buyer,
+    quantity: u32,
+    candidates: Vec<Candidate>,
+) -> Result<HttpResponse, Problem> {
+    for Candidate { block, hold } in candidates {
+        let want = Want::Best { quantity };
+        let command = Message::from(Command::Hold { hold, customer: buyer.0.clone(), want });
+        let answer = state.dispatch.ask(Address::Block(block.clone()), command.into()).await?;
+        match answer {
+            Answer { result: Err(Refusal::SoldOut | Refusal::UnknownBlock | Refusal::WrongKind), .. } => {}
+            answer => {
+                let names = state.names(&block)?;
+                let told = block_reply(settle(answer, &|seat| seat_name(seat, &names))?)?;
+                return created(state, &view_of(told.reply)?, told.replayed);
+            }
+        }
+    }
+    Err(Code::SoldOut.into())
+}
+
+/// The search under a key is the desk's: begun once, found again by every repetition.
+async fn seek(
+    state: &State,
+    buyer: &Buyer,
+    quantity: u32,
+    candidates: Vec<Candidate>,
+    key: Key,
+) -> Result<HttpResponse, Problem> {
+    let deadline = Instant::now() + SEEK_WAIT;
+    let Address::Orders(desk) = Address::home_of(&buyer.0, state.shards()) else { return Err(Code::Internal.into()) };
+    let command = order::Command::Seek { key, customer: buyer.0.clone(), quantity, candidates };
+    let mut first_replayed = None;
+    loop {
+        // Listen first: the answer may come between the desk's reply and a later subscription.
+        let sought = state.dispatch.sought(key.digest);
+        let told = state.ask_orders(desk, Asked::from(Message::from(command.clone()))).await?;
+        let order::Reply::Sought { answer, replayed } = told.reply else { return Err(wrong_reply("order desk")) };
+        let replayed = *first_replayed.get_or_insert(replayed);
+        match answer.map(|answer| *answer) {
+            Some(Ok(view)) => return created(state, &view, replayed),
+            Some(Err(refusal)) => return Err(mark_replayed(refused(&refusal, &unnamed), replayed)),
+            None => match timeout_at(deadline, sought).await {
+                Ok(Ok(())) => {}
+                // Nobody will say: the desk is being rebuilt. The same key finds the answer later.
+                Ok(Err(_)) | Err(_) => return Err(in_progress()),
+            },
+        }
+    }
+}
+
+fn view_of(reply: Reply) -> Result<HoldView, Problem> {
+    match reply {
+        Reply::Held(view) | Reply::Hold(view) => Ok(*view),
+        Reply::Counts(_) | Reply::Ledger { .. } | Reply::Census(_) | Reply::Noted => Err(wrong_reply("block")),
+    }
+}
+
+fn created(state: &State, view: &HoldView, replayed: bool) -> Result<HttpResponse, Problem> {
+    let names = state.names(&view.block)?;
+    let location = format!("/v1/holds/{}", view.hold);
+    Ok(answer(StatusCode::CREATED, replayed).insert_header((LOCATION, location)).body(shapes::hold(view, &names)))
+}
+
+/// Look at a hold.
+#[utoipa::path(
+    get, path = "/v1/holds/{hold}", tag = "Customers", params(("hold" = String, Path, description = "The hold's id")),
+    responses((status = 200, description = "The hold as it is", body = HoldAnswer))
+)]
+pub(super) async fn show(state: Data<State>, hold: Path<String>, buyer: Buyer) -> Result<HttpResponse, Problem> {
+    let command = |hold| Command::Show { hold, customer: buyer.0.clone() };
+    let told = at_its_block(&state, &hold, command).await?;
+    found(&state, told)
+}
+
+/// Give a hold back.
+#[utoipa::path(
+    delete, path = "/v1/holds/{hold}", tag = "Customers", params(("hold" = String, Path, description = "The hold's id")),
+    responses((status = 200, description = "The hold is released; releasing it again is no error", body = HoldAnswer))
+)]
+pub(super) async fn release(state: Data<State>, hold: Path<String>, buyer: Buyer) -> Result<HttpResponse, Problem> {
+    let command = |hold| Command::Release { hold, customer: buyer.0.clone() };
+    let told = at_its_block(&state, &hold, command).await?;
+    found(&state, told)
+}
+
+fn found(state: &State, told: Told<Reply>) -> Result<HttpResponse, Problem> {
+    let view = view_of(told.reply)?;
+    let names = state.names(&view.block)?;
+    Ok(answer(StatusCode::OK, told.replayed).body(shapes::hold(&view, &names)))
+}
+
+/// Asks the block that the hold's id names. Two blocks may share a tag: each is asked until one knows the hold.
+async fn at_its_block(state: &State, hold: &str, command: impl Fn(HoldId) -> Command) -> Result<Told<Reply>, Problem> {
+    let hold: HoldId = hold.parse().map_err(|_| Code::UnknownHold)?;
+    for place in state.places_of(hold) {
+        let asked = Asked::from(Message::from(command(hold)));
+        match state.ask_block(&place.at, &place.names, asked).await {
+            Err(problem) if matches!(problem.code(), Code::UnknownHold | Code::UnknownBlock) => {}
+            told => return told,
+        }
+    }
+    Err(Code::UnknownHold.into())
+}
+
+/// A hold as its block has it; `None`: there is no such hold of this customer.
+///
+/// # Errors
+/// The block could not be asked.
+pub(super) async fn read(state: &State, hold: &str, buyer: &Buyer) -> Result<Option<HoldView>, Problem> {
+    let command = |hold| Command::Show { hold, customer: buyer.0.clone() };
+    match at_its_block(state, hold, command).await {
+        Ok(told) => view_of(told.reply).map(Some),
+        Err(problem) if problem.code() == Code::UnknownHold => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::body::parse;
+    use super::*;
+
+    fn read(body: &str) -> Result<Wish, Problem> {
+        parse(body.as_bytes()).and_then(wish)
+    }
+
+    #[test]
+    fn the_three_forms() {
+        let seats = Wish::Seats { block: "A".into(), named: vec!["12-7".into(), "12-8".into()] };
+        assert_eq!(read(r#"{"block": "A", "seats": ["12-7", "12-8"]}"#).unwrap(), seats);
+        let best = Wish::Best { quantity: 2, block: Some("A".into()), max_price: Some(9000) };
+        assert_eq!(read(r#"{"best_available": {"quantity": 2, "block": "A", "max_price": 9000}}"#).unwrap(), best);
+        let standing = Wish::Standing { block: "FLOOR".into(), quantity: 2 };
+        assert_eq!(read(r#"{"block": "FLOOR", "quantity": 2}"#).unwrap(), standing);
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_field() {
+        for (body, field) in [
+            ("{}", "body"),
+            (r#"{"block":"A"}"#, "body"),
+            (r#"{"seats":["1-1"]}"#, "body"),
+            (r#"{"quantity":2}"#, "body"),
+            (r#"{"block":"A","seats":["1-1"],"quantity":1}"#, "body"),
+            (r#"{"block":"A","best_available":{"quantity":1}}"#, "body"),
+            (r#"{"block":"A","seats":[]}"#, "seats"),
+            (r#"{"block":"A","seats":[1]}"#, "seats[0]"),
+            (r#"{"block":7,"seats":["1-1"]}"#, "block"),
+            (r#"{"block":"A","quantity":0}"#, "quantity"),
+            (r#"{"block":"A","quantity":-1}"#, "quantity"),
+            (r#"{"block":"A","quantity":1.5}"#, "quantity"),
+            (r#"{"best_available":{"quantity":0}}"#, "best_available.quantity"),
+            (r#"{"best_available":{}}"#, "best_available.quantity"),
+            (r#"{"best_available":{"quantity":1,"max_price":-1}}"#, "best_available.max_price"),
+            (r#"{"best_available":{"quantity":1,"bloc":"A"}}"#, "best_available.bloc"),
+            (r#"{"block":"A","seats":["1-1"],"extra":1}"#, "extra"),
+        ] {
+            let problem = read(body).unwrap_err();
+            assert_eq!(problem.code(), Code::InvalidRequest, "{body}");
+            assert!(problem.to_string().starts_with(&format!("invalid_request: {field} ")), "{body}: {problem}");
+        }
+    }
+}

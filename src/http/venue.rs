@@ -1,0 +1,111 @@
+//! The venue as requests name it: events, blocks and seats by their public names, found on the board.
+
+use std::sync::Arc;
+
+use actors::address::{Address, BlockRef};
+use actors::block::SeatIx;
+use actors::ids::{BlockId, EventId, HoldId};
+
+use super::State;
+use super::problem::{Code, Problem};
+use crate::board::{Described, SeatNames};
+use crate::clock;
+
+/// Longest text that is looked up as an event's id.
+pub(super) const EVENT_ID_MAX: usize = 64;
+/// Longest text that is looked up as a block's id.
+pub(super) const BLOCK_ID_MAX: usize = 32;
+
+/// Whether this may be an event's id: a slug of 1 to 64 of `[a-z0-9-]`.
+pub(super) fn is_event_id(text: &str) -> bool {
+    (1..=EVENT_ID_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Whether this may be a block's id: 1 to 32 of `[A-Za-z0-9_-]`.
+pub(super) fn is_block_id(text: &str) -> bool {
+    (1..=BLOCK_ID_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+/// A block and the names of its seats.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) at: BlockRef,
+    pub(super) names: Arc<SeatNames>,
+}
+
+impl Place {
+    /// A new id for a hold in this block.
+    pub(super) fn new_hold(&self, shards: u16) -> HoldId {
+        new_hold(&self.at, shards)
+    }
+
+    /// The seats of these names, in the order asked.
+    ///
+    /// # Errors
+    /// [`Code::UnknownSeat`] with the names that the block does not have, [`Code::WrongKind`] for a standing block.
+    pub(super) fn seats(&self, named: &[String]) -> Result<Vec<SeatIx>, Problem> {
+        if self.names.is_standing() {
+            return Err(Code::WrongKind.into());
+        }
+        let mut seats = Vec::with_capacity(named.len());
+        let mut unknown = Vec::new();
+        for name in named {
+            match self.names.index(name) {
+                Some(seat) => seats.push(seat),
+                None => unknown.push(name.as_str()),
+            }
+        }
+        if unknown.is_empty() { Ok(seats) } else { Err(Problem::from(Code::UnknownSeat).with("seats", unknown)) }
+    }
+}
+
+/// A new id for a hold in a block.
+pub(super) fn new_hold(at: &BlockRef, shards: u16) -> HoldId {
+    HoldId::new(clock::now(), Address::Block(at.clone()).shard(shards), at.tag(), clock::unique())
+}
+
+impl State {
+    /// The event of that id as it is now.
+    ///
+    /// # Errors
+    /// [`Code::UnknownEvent`].
+    pub(super) fn event(&self, id: &str) -> Result<Arc<Described>, Problem> {
+        let found = is_event_id(id).then(|| self.board.event(&EventId::from(id))).flatten();
+        found.ok_or_else(|| Code::UnknownEvent.into())
+    }
+
+    /// The block of that id.
+    ///
+    /// # Errors
+    /// [`Code::UnknownEvent`], [`Code::UnknownBlock`].
+    pub(super) fn place(&self, event: &str, block: &str) -> Result<Place, Problem> {
+        self.event(event)?;
+        if !is_block_id(block) {
+            return Err(Code::UnknownBlock.into());
+        }
+        let at = BlockRef { event: EventId::from(event), block: BlockId::from(block) };
+        let names = self.board.names(&at.event, &at.block).ok_or(Code::UnknownBlock)?;
+        Ok(Place { at, names })
+    }
+
+    /// The names of the seats of a block that a machine has named.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`]: the board does not have the block yet.
+    pub(super) fn names(&self, at: &BlockRef) -> Result<Arc<SeatNames>, Problem> {
+        self.board
+            .names(&at.event, &at.block)
+            .ok_or_else(|| Problem::new(Code::Unavailable, "the block is not known here yet"))
+    }
+
+    /// The blocks that a hold of this id may be in: nearly always one, none for a made-up id.
+    pub(super) fn places_of(&self, hold: HoldId) -> Vec<Place> {
+        if hold.shard().0 >= self.shards() {
+            return Vec::new();
+        }
+        let blocks = self.board.block_tagged(hold.shard(), hold.tag());
+        blocks.into_iter().filter_map(|at| Some(Place { names: self.board.names(&at.event, &at.block)?, at })).collect()
+    }
+}
