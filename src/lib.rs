@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod http;
 pub mod journal;
 pub mod notices;
+pub mod runtime;
 pub mod snapshots;
 pub mod telemetry;
 pub mod tickets;

@@ -1,0 +1,365 @@
+//! The cell: one running machine, as an actix actor.
+//!
+//! Owns the machine's state, its inbox and its timer. Everything that waits in the inbox is one batch and one turn; what
+//! the turn produced goes to the shard, which releases it when it is durable. A cell never tells anybody anything itself,
+//! and never trusts a state that panicked: it throws it away and waits for the shard to bring it back.
+
+use std::cell::{Cell as Local, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
+use actors::address::Address;
+use actors::keyed::{Answer, Asked, Keyed};
+use actors::machine::{Moment, Turned, turn};
+use actors::message::Reply;
+use actors::time::Millis;
+use tracing::error;
+
+use super::failure::Failure;
+use super::format;
+use super::hosted::Hosted;
+use super::release::Told;
+use super::router::Waiter;
+use super::shard::{Gate, ShardHost};
+use crate::journal::Seq;
+
+/// Wait before a machine that panicked twice in a row is brought back again; doubled each time.
+const MEND_MIN: Duration = Duration::from_millis(50);
+
+/// How often that wait is doubled at most: 6.4 s.
+const MEND_DOUBLINGS: u32 = 7;
+
+/// A command that waits for its turn.
+pub(super) struct Queued<C> {
+    pub(super) asked: Asked<C>,
+    pub(super) waiter: Option<Waiter>,
+    pub(super) arrived: Millis,
+}
+
+/// What a cell and its shard share.
+pub(super) struct Inbox<M: Hosted> {
+    queue: RefCell<VecDeque<Queued<M::Command>>>,
+    /// Whether a turn is on its way.
+    rung: Local<bool>,
+    /// The state is gone or ahead of the journal: no turn until the shard has brought it back.
+    paused: Local<bool>,
+    panic_next: Local<bool>,
+    /// The record of the last change.
+    last_change: Local<Seq>,
+    /// Whether the state differs from the last snapshot, or there is none.
+    changed: Local<bool>,
+    /// Asks that were let in and are not answered yet.
+    unanswered: Rc<Local<usize>>,
+}
+
+impl<M: Hosted> Inbox<M> {
+    pub(super) fn new(changed: bool) -> Self {
+        Self {
+            queue: RefCell::default(),
+            rung: Local::new(false),
+            paused: Local::new(false),
+            panic_next: Local::new(false),
+            last_change: Local::new(Seq::NONE),
+            changed: Local::new(changed),
+            unanswered: Rc::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered.get()
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    pub(super) fn last_change(&self) -> Seq {
+        self.last_change.get()
+    }
+
+    /// Whether whoever pushed must ring.
+    pub(super) fn push(&self, queued: Queued<M::Command>) -> bool {
+        if queued.waiter.is_some() {
+            self.unanswered.set(self.unanswered.get() + 1);
+        }
+        self.queue.borrow_mut().push_back(queued);
+        !self.rung.replace(true)
+    }
+
+    pub(super) fn pause(&self) {
+        self.paused.set(true);
+        self.last_change.set(Seq::NONE);
+    }
+
+    /// The next round of snapshots must take this cell again.
+    pub(super) fn mark_changed(&self) {
+        self.changed.set(true);
+    }
+
+    pub(super) fn panic_next(&self) {
+        self.panic_next.set(true);
+    }
+
+    /// Removes the asks that came before `before`.
+    pub(super) fn take_overdue(&self, before: Millis) -> Vec<Waiter> {
+        let mut queue = self.queue.borrow_mut();
+        let mut overdue = Vec::new();
+        queue.retain_mut(|queued| {
+            let late = queued.arrived < before && queued.waiter.is_some();
+            overdue.extend(queued.waiter.take_if(|_| late));
+            !late
+        });
+        self.unanswered.set(self.unanswered.get() - overdue.len());
+        overdue
+    }
+}
+
+/// See the module's charter.
+pub(super) struct Cell<M: Hosted> {
+    address: Address,
+    /// `None`: it panicked or was ahead of the journal, and is being brought back.
+    state: Option<Box<Keyed<M>>>,
+    inbox: Rc<Inbox<M>>,
+    shard: Rc<ShardHost>,
+    timer: Option<(Millis, SpawnHandle)>,
+    /// Turns in a row that panicked: each waits longer to be mended, so that one that always panics harms nobody else.
+    panics: u32,
+    /// Room for one batch, kept from turn to turn.
+    commands: Vec<Asked<M::Command>>,
+    waiters: Vec<Option<Waiter>>,
+}
+
+impl<M: Hosted> Cell<M> {
+    pub(super) fn new(address: Address, state: Box<Keyed<M>>, inbox: Rc<Inbox<M>>, shard: Rc<ShardHost>) -> Self {
+        Self {
+            address,
+            state: Some(state),
+            inbox,
+            shard,
+            timer: None,
+            panics: 0,
+            commands: Vec::new(),
+            waiters: Vec::new(),
+        }
+    }
+
+    /// One batch: what is due first, then what waits in the inbox.
+    fn turn(&mut self, ctx: &mut Context<Self>) {
+        self.inbox.rung.set(false);
+        if self.inbox.paused.get() {
+            self.state = None;
+        }
+        let gate = self.shard.gate();
+        if gate == Gate::Stopped {
+            return;
+        }
+        let Some(mut state) = self.state.take() else { return };
+        let clock = self.shard.now();
+        self.take_batch(gate, clock);
+        // Without a journal nothing may fall due: the machine is shown the moment before.
+        let now = match (gate, state.deadline()) {
+            (Gate::ReadOnly(_), Some(due)) if due <= clock => Millis(due.0.saturating_sub(1)),
+            _ => clock,
+        };
+        if self.commands.is_empty() && state.deadline().is_none_or(|due| due > now) {
+            self.state = Some(state);
+            return self.arm(ctx);
+        }
+        let batch = self.commands.len();
+        let planted = self.inbox.panic_next.take();
+        let at = Moment { now, policy: self.shard.policy() };
+        let commands = self.commands.drain(..);
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            assert!(!planted, "a panic was asked for");
+            turn(&mut state, at, commands)
+        }));
+        let kept = match turned {
+            Ok(turned) => self.hand_over(turned, clock, batch),
+            Err(_) => Err("machine panicked"),
+        };
+        match kept {
+            Ok(()) => self.state = Some(state),
+            Err(what) => return self.broken(what, ctx),
+        }
+        self.panics = 0;
+        if self.inbox.len() > 0 && !self.inbox.rung.replace(true) {
+            ctx.notify(Ring);
+        }
+        self.arm(ctx);
+    }
+
+    /// Moves up to one batch from the inbox to `commands` and `waiters`; what came too late or cannot be done now is
+    /// answered at once.
+    fn take_batch(&mut self, gate: Gate, now: Millis) {
+        let settings = self.shard.settings();
+        let mut queue = self.inbox.queue.borrow_mut();
+        let count = queue.len().min(settings.batch_max);
+        let oldest = Millis(now.0.saturating_sub(settings.deadline.as_millis() as u64));
+        for Queued { asked, waiter, arrived } in queue.drain(..count) {
+            let refusal = match gate {
+                Gate::ReadOnly(failure) if asked.key.is_some() || !M::reads(&asked.command) => Some(failure),
+                _ if arrived < oldest && waiter.is_some() => Some(&Failure::TOO_LATE),
+                _ => None,
+            };
+            match (refusal, waiter) {
+                (None, waiter) => {
+                    self.commands.push(asked);
+                    self.waiters.push(waiter);
+                }
+                (Some(failure), Some(waiter)) => {
+                    self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
+                    let _ = waiter.send(Err(failure.clone()));
+                }
+                (Some(_), None) => {}
+            }
+        }
+        self.shard.gauges().taken(M::KIND, count);
+    }
+
+    /// Gives what a turn produced to the shard. On an error nothing of it was or will be journaled.
+    fn hand_over(&mut self, turned: Turned<M>, now: Millis, batch: usize) -> Result<(), &'static str> {
+        let Turned { entries, answers, effects, feed } = turned;
+        if !entries.is_empty() && self.shard.gate() != Gate::Open {
+            return Err("machine changed although it was only read");
+        }
+        self.shard.turned(M::KIND, batch, entries.len());
+        let mut told = Told::new(self.address.clone(), now, self.inbox.unanswered.clone());
+        let waiters = self.waiters.iter_mut();
+        let waited_for = waiters.zip(answers).filter_map(|(waiter, answer)| Some((waiter.take()?, answer)));
+        told.answers.extend(waited_for.map(|(waiter, answer)| (waiter, any(answer))));
+        self.waiters.clear();
+        (told.effects, told.feed) = (effects, feed);
+        if entries.is_empty() {
+            self.shard.follow(self.inbox.last_change.get(), told);
+            return Ok(());
+        }
+        match self.shard.write(&self.address, &entries, told) {
+            Ok(seq) => {
+                self.inbox.last_change.set(seq);
+                self.inbox.changed.set(true);
+                Ok(())
+            }
+            Err((source, release)) => {
+                error!(cell = ?self.address, %source, "change cannot be encoded");
+                self.waiters.extend(release.into_waiters().map(Some));
+                Err("change cannot be encoded")
+            }
+        }
+    }
+
+    /// The state cannot be trusted: nothing of this batch was journaled, so its asks were surely not done.
+    fn broken(&mut self, what: &'static str, ctx: &mut Context<Self>) {
+        error!(cell = ?self.address, what, "cell is thrown away and rebuilt from snapshot and journal");
+        self.state = None;
+        self.commands.clear();
+        let last_change = self.inbox.last_change.get();
+        for waiter in self.waiters.drain(..).flatten() {
+            self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
+            let _ = waiter.send(Err(Failure::RESTARTED));
+        }
+        self.inbox.pause();
+        self.shard.panicked(M::KIND);
+        let wait = if self.panics == 0 { Duration::ZERO } else { MEND_MIN * (1 << self.panics.min(MEND_DOUBLINGS)) };
+        self.panics += 1;
+        ctx.run_later(wait, move |cell, _| cell.shard.mend(&cell.address, last_change));
+    }
+
+    /// Keeps one timer, at the machine's deadline or before it: one that fires early only looks and is set again.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.state.as_ref().and_then(|state| state.deadline()) else { return };
+        if self.shard.gate() != Gate::Open || self.timer.as_ref().is_some_and(|(set, _)| *set <= due) {
+            return;
+        }
+        if let Some((_, later)) = self.timer.take() {
+            ctx.cancel_future(later);
+        }
+        let wait = Duration::from_millis(due.0.saturating_sub(self.shard.now().0));
+        let handle = ctx.run_later(wait, |cell, ctx| {
+            cell.timer = None;
+            cell.turn(ctx);
+        });
+        self.timer = Some((due, handle));
+    }
+}
+
+fn any<R: Into<Reply>>(answer: Answer<R>) -> Answer<Reply> {
+    Answer { result: answer.result.map(Into::into), replayed: answer.replayed }
+}
+
+impl<M: Hosted> Actor for Cell<M> {
+    type Context = Context<Self>;
+}
+
+/// Something waits in the inbox, or may have fallen due.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Ring;
+
+impl<M: Hosted> Handler<Ring> for Cell<M> {
+    type Result = ();
+
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.turn(ctx);
+    }
+}
+
+/// The state as snapshot and journal have it; the cell goes on from there.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Rebuilt<M: Hosted>(pub(super) Box<Keyed<M>>);
+
+impl<M: Hosted> Handler<Rebuilt<M>> for Cell<M> {
+    type Result = ();
+
+    fn handle(&mut self, Rebuilt(state): Rebuilt<M>, ctx: &mut Context<Self>) {
+        self.state = Some(state);
+        self.inbox.paused.set(false);
+        self.inbox.changed.set(true);
+        self.turn(ctx);
+    }
+}
+
+/// What a cell gives for a snapshot.
+pub(super) enum Taken {
+    /// Nothing: it is being brought back.
+    Away,
+    /// It has not changed since its last snapshot, up to this record.
+    Unchanged(Seq),
+    /// Its bytes, complete up to this record.
+    Snapshot(Seq, Vec<u8>),
+}
+
+/// Encode the state, between two turns.
+#[derive(Message)]
+#[rtype(result = "Taken")]
+pub(super) struct TakeSnapshot;
+
+impl<M: Hosted> Handler<TakeSnapshot> for Cell<M> {
+    type Result = MessageResult<TakeSnapshot>;
+
+    fn handle(&mut self, _: TakeSnapshot, _: &mut Context<Self>) -> Self::Result {
+        let Some(state) = self.state.as_ref().filter(|_| !self.inbox.paused.get()) else {
+            return MessageResult(Taken::Away);
+        };
+        if !self.inbox.changed.get() {
+            return MessageResult(Taken::Unchanged(self.shard.durable_seq()));
+        }
+        match format::encode_snapshot(state) {
+            Ok(bytes) => {
+                self.inbox.changed.set(false);
+                MessageResult(Taken::Snapshot(self.shard.seal(self.inbox.last_change.get()), bytes))
+            }
+            Err(source) => {
+                error!(cell = ?self.address, %source, "state cannot be encoded");
+                MessageResult(Taken::Away)
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Failures: the world broke, and what a client may conclude from it.
+
+use std::time::Duration;
+
+/// The world broke: the ask was not answered. The client gets 503 (or 500) and may try again with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Admission refused it: nothing was done.
+    Overloaded {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The owner cannot do it now, for instance because the disk is full: nothing was done.
+    Unavailable {
+        /// What is the matter, for people.
+        reason: &'static str,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// It may or may not have been done: the same key finds out.
+    Unknown,
+}
+
+/// When a machine that is overloaded, or being rebuilt, is worth another try.
+const SOON: Duration = Duration::from_millis(500);
+
+/// When a full disk or a node that goes down is worth another try.
+const LATER: Duration = Duration::from_secs(5);
+
+impl Failure {
+    pub(super) const OVERLOADED: Failure = Failure::Overloaded { retry_after: SOON };
+    pub(super) const RESTARTED: Failure =
+        Failure::Unavailable { reason: "machine is being rebuilt", retry_after: SOON };
+    pub(super) const TOO_LATE: Failure = Failure::Unavailable { reason: "not begun in time", retry_after: SOON };
+    pub(super) const STOPPING: Failure = Failure::Unavailable { reason: "node is stopping", retry_after: LATER };
+    pub(super) const MISSENT: Failure =
+        Failure::Unavailable { reason: "message does not fit its machine", retry_after: LATER };
+
+    pub(super) const fn not_writable(reason: &'static str) -> Failure {
+        Failure::Unavailable { reason, retry_after: LATER }
+    }
+}

@@ -1,0 +1,194 @@
+//! The router: from any thread to the thread of the machine that is meant.
+//!
+//! Owns the way to every shard's thread, the count of asks under way and the first gate of admission. It never waits
+//! and never looks into a machine; [`super::host`] takes what it sends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actors::address::{Address, Kind};
+use actors::ids::{OrderId, Shard};
+use actors::keyed::{Answer, Asked, Key, KeyDigest};
+use actors::message::{Message, Reply};
+use actors::refusal::Refusal;
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::Control;
+use super::failure::Failure;
+use super::gauges::{Gauges, View};
+use super::hub::Hub;
+use super::seams::Hooks;
+
+/// Where an answer goes.
+pub(super) type Waiter = oneshot::Sender<Result<Answer<Reply>, Failure>>;
+
+/// A command on its way to its machine.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) to: Address,
+    pub(super) key: Option<Key>,
+    pub(super) message: Message,
+    /// `None`: nobody waits for an answer.
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// What a shard's thread is sent.
+#[derive(Debug)]
+pub(super) enum Post {
+    Parcel(Parcel),
+    Control(Box<Control>),
+}
+
+/// A handle to every machine of the node. See the module's charter.
+#[derive(Clone)]
+pub struct Router {
+    board: Arc<Switchboard>,
+}
+
+struct Switchboard {
+    shards: u16,
+    asks_max: usize,
+    fault_injection: bool,
+    lines: Vec<mpsc::UnboundedSender<Post>>,
+    gauges: Vec<Gauges>,
+    hub: Hub,
+    hooks: Arc<dyn Hooks>,
+    /// Whether asks are let in: not before the recovery and not while the node stops.
+    open: AtomicBool,
+}
+
+/// What a router is made of.
+pub(super) struct Lines {
+    pub(super) shards: u16,
+    /// Most asks under way in one shard.
+    pub(super) asks_max: usize,
+    pub(super) fault_injection: bool,
+    /// One for each thread.
+    pub(super) lines: Vec<mpsc::UnboundedSender<Post>>,
+    pub(super) hooks: Arc<dyn Hooks>,
+}
+
+impl Router {
+    pub(super) fn new(lines: Lines) -> Self {
+        let Lines { shards, asks_max, fault_injection, lines, hooks } = lines;
+        let gauges = (0..shards).map(|_| Gauges::default()).collect();
+        let (hub, open) = (Hub::default(), AtomicBool::new(false));
+        Self { board: Arc::new(Switchboard { shards, asks_max, fault_injection, lines, gauges, hub, hooks, open }) }
+    }
+
+    /// Number of shards of the deployment.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.board.shards
+    }
+
+    /// Asks a machine and waits until its answer is durable.
+    ///
+    /// # Errors
+    /// See [`Failure`]; a refusal is an answer, not an error.
+    pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Result<Answer<Reply>, Failure> {
+        if !self.board.open.load(Ordering::Acquire) {
+            return Err(Failure::STOPPING);
+        }
+        let shard = to.shard(self.board.shards);
+        let Some(gauges) = self.board.gauges.get(usize::from(shard.0)) else {
+            return Ok(Answer { result: Err(nowhere(&to)), replayed: false });
+        };
+        let Some(_under_way) = UnderWay::enter(gauges, self.board.asks_max) else {
+            self.board.hooks.overloaded(to.kind());
+            return Err(Failure::OVERLOADED);
+        };
+        let (waiter, answer) = oneshot::channel();
+        self.send(shard, Parcel { to, key: asked.key, message: asked.command, waiter: Some(waiter) });
+        // A waiter that was dropped unanswered tells nothing about what was done.
+        answer.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    /// Tells a machine something; nobody waits for an answer.
+    pub fn tell(&self, to: Address, message: Message) {
+        let shard = to.shard(self.board.shards);
+        self.send(shard, Parcel { to, key: None, message, waiter: None });
+    }
+
+    /// Resolves at the next change of an order's state after this call returned its future.
+    #[must_use]
+    pub fn order_changed(&self, order: OrderId) -> oneshot::Receiver<()> {
+        self.board.hub.order_changed(order)
+    }
+
+    /// Resolves when the search under this key has its answer.
+    #[must_use]
+    pub fn sought(&self, key: KeyDigest) -> oneshot::Receiver<()> {
+        self.board.hub.sought(key)
+    }
+
+    /// How every shard stands.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let threads = self.board.lines.len();
+        let shards = self.board.gauges.iter().enumerate();
+        View {
+            shards: shards.map(|(shard, gauges)| gauges.view(Shard(shard as u16), shard % threads)).collect(),
+            arbiters: threads,
+        }
+    }
+
+    /// Makes the next turn of a machine panic. Only with `runtime.fault_injection`; says whether it will.
+    #[doc(hidden)]
+    pub fn panic_for_test(&self, address: Address) -> bool {
+        if self.board.fault_injection {
+            let shard = address.shard(self.board.shards);
+            self.control(usize::from(shard.0) % self.board.lines.len(), Control::Panic(address));
+        }
+        self.board.fault_injection
+    }
+
+    /// Lets asks in, or no longer.
+    pub(super) fn set_open(&self, open: bool) {
+        self.board.open.store(open, Ordering::Release);
+    }
+
+    pub(super) fn gauges(&self, shard: Shard) -> &Gauges {
+        &self.board.gauges[usize::from(shard.0)]
+    }
+
+    pub(super) fn hub(&self) -> &Hub {
+        &self.board.hub
+    }
+
+    pub(super) fn control(&self, thread: usize, control: Control) {
+        // A thread that is gone has nothing left to control.
+        let _ = self.board.lines[thread].send(Post::Control(Box::new(control)));
+    }
+
+    /// To the thread that runs a shard. Lost when that thread has ended: the waiter is dropped and says unknown.
+    pub(super) fn send(&self, shard: Shard, parcel: Parcel) {
+        let thread = usize::from(shard.0) % self.board.lines.len();
+        let _ = self.board.lines[thread].send(Post::Parcel(parcel));
+    }
+}
+
+/// Counts an ask for as long as somebody waits for it.
+struct UnderWay<'a>(&'a Gauges);
+
+impl<'a> UnderWay<'a> {
+    fn enter(gauges: &'a Gauges, most: usize) -> Option<Self> {
+        let entered = UnderWay(gauges);
+        (gauges.asks.0.fetch_add(1, Ordering::Relaxed) < most).then_some(entered)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.asks.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An id from outside may name a shard that the deployment does not have: there is no such thing.
+fn nowhere(address: &Address) -> Refusal {
+    match address.kind() {
+        Kind::Event => Refusal::UnknownEvent,
+        Kind::Block => Refusal::UnknownBlock,
+        Kind::Orders | Kind::Payments | Kind::Notifier => Refusal::UnknownOrder,
+    }
+}

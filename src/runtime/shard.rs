@@ -1,0 +1,481 @@
+//! The shard: its cells, its log, and the one place that tells anybody anything.
+//!
+//! Owns the way of a message to its cell, the one append in flight and the release of what became durable: public
+//! changes first, then answers, then effects. It decides what happens when the journal does not acknowledge: surely not
+//! written means back to the durable state; not known means that the node stops.
+
+use std::cell::{Cell as Local, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use actors::address::{Address, Kind};
+use actors::feed::Feed;
+use actors::keyed::Answer;
+use actors::machine::Effect;
+use actors::policy::Policy;
+use actors::time::Millis;
+use foldhash::fast::RandomState;
+use serde::Serialize;
+use tokio::sync::{Notify, oneshot};
+use tracing::{error, info, warn};
+
+use super::Settings;
+use super::cells::{AnyCell, Arrival, SnapshotRequest, creates};
+use super::commit::ShardLog;
+use super::failure::Failure;
+use super::format::FormatError;
+use super::gauges::Gauges;
+use super::host::{Host, Node};
+use super::hosted::{self, AnyMachine};
+use super::recovery::Restored;
+use super::release::{Release, Told};
+use super::router::Parcel;
+use super::seams::Committed;
+use crate::journal::{AppendError, Seq, Status, Unavailable};
+
+/// What the shard does with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Takes it.
+    Open,
+    /// Only reads are answered; others get this failure.
+    ReadOnly(&'static Failure),
+    /// Nothing is answered any more.
+    Stopped,
+}
+
+static DISK_FULL: Failure = Failure::not_writable("disk full");
+static QUEUE_FULL: Failure = Failure::not_writable("journal is behind");
+static TOO_LARGE: Failure = Failure::not_writable("record too large");
+
+/// See the module's charter. Lives on one thread.
+pub(super) struct ShardHost {
+    id: actors::ids::Shard,
+    node: Arc<Node>,
+    host: Weak<Host>,
+    log: RefCell<ShardLog<Release>>,
+    cells: RefCell<HashMap<Address, AnyCell, RandomState>>,
+    gate: Local<Gate>,
+    /// Something waits to be appended.
+    written: Notify,
+    /// Cells that panicked and wait for what they had written before.
+    broken: RefCell<Vec<(Seq, Address)>>,
+    /// Cells that are being brought back.
+    away: Local<usize>,
+    /// Entries since the last round of snapshots.
+    entries: Local<u64>,
+}
+
+impl ShardHost {
+    pub(super) fn new(host: &Rc<Host>, id: actors::ids::Shard, durable: Seq) -> Self {
+        let node = host.node().clone();
+        let shard = Self {
+            id,
+            host: Rc::downgrade(host),
+            log: RefCell::new(ShardLog::new(durable, node.settings.limits)),
+            cells: RefCell::default(),
+            gate: Local::new(Gate::Open),
+            written: Notify::new(),
+            broken: RefCell::default(),
+            away: Local::new(0),
+            entries: Local::new(0),
+            node,
+        };
+        shard.gauges().durable.store(durable.0, Ordering::Relaxed);
+        shard.set_gate(Gate::Open);
+        shard
+    }
+
+    /// Starts the cells of what was brought back and publishes their pictures.
+    pub(super) fn populate(self: &Rc<Self>, restored: Restored, feed: &mut Vec<Feed>) {
+        for (address, recovered) in restored.machines {
+            picture(&recovered.machine, feed);
+            self.entries.set(self.entries.get() + u64::from(recovered.changed));
+            self.start(address, recovered.machine, recovered.changed || recovered.snapshot.is_none());
+        }
+    }
+
+    fn start(self: &Rc<Self>, address: Address, machine: AnyMachine, changed: bool) {
+        self.gauges().cell_made(address.kind());
+        let cell = AnyCell::start(address.clone(), machine, changed, self);
+        self.cells.borrow_mut().insert(address, cell);
+    }
+
+    pub(super) fn id(&self) -> actors::ids::Shard {
+        self.id
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        self.gate.get()
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.node.settings
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.node.policy
+    }
+
+    pub(super) fn gauges(&self) -> &Gauges {
+        self.node.router.gauges(self.id)
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        crate::clock::now()
+    }
+
+    fn set_gate(&self, gate: Gate) {
+        self.gate.set(gate);
+        self.gauges().writable.store(u32::from(gate == Gate::Open), Ordering::Relaxed);
+    }
+
+    /// Puts a message into its cell's inbox; makes the cell if the message may; otherwise answers at once.
+    pub(super) fn deliver(self: &Rc<Self>, parcel: Parcel, at: Millis) {
+        let Parcel { to, key, message, waiter } = parcel;
+        let cells = self.cells.borrow();
+        let Some(cell) = cells.get(&to) else {
+            drop(cells);
+            let writable = self.gate() == Gate::Open;
+            if writable
+                && creates(&message)
+                && let Some(_) = hosted::unknown(&to)
+            {
+                self.start(to.clone(), AnyMachine::new(&to), true);
+                return self.deliver(Parcel { to, key, message, waiter }, at);
+            }
+            if let Some(waiter) = waiter {
+                let _ = waiter.send(self.without_cell(&to, creates(&message)));
+            }
+            return;
+        };
+        let pushed = match self.gate() {
+            Gate::Open | Gate::ReadOnly(_) => cell.push(message, Arrival { key, waiter, at }, self),
+            Gate::Stopped => Err((waiter, Failure::STOPPING)),
+        };
+        if let Err((waiter, failure)) = pushed {
+            self.turn_away(cell.kind(), waiter, failure);
+        }
+    }
+
+    fn without_cell(&self, to: &Address, creates: bool) -> Result<Answer<actors::message::Reply>, Failure> {
+        match (self.gate(), hosted::unknown(to)) {
+            (Gate::ReadOnly(failure), _) if creates => Err(failure.clone()),
+            (Gate::Open | Gate::ReadOnly(_), Some(refusal)) => Ok(Answer { result: Err(refusal), replayed: false }),
+            (Gate::Open | Gate::ReadOnly(_), None) => Err(Failure::MISSENT),
+            (Gate::Stopped, _) => Err(Failure::STOPPING),
+        }
+    }
+
+    fn turn_away(&self, kind: Kind, waiter: Option<super::router::Waiter>, failure: Failure) {
+        match (&failure, &waiter) {
+            (Failure::Overloaded { .. }, Some(_)) => self.node.hooks.overloaded(kind),
+            (Failure::Overloaded { .. }, None) => self.node.hooks.dropped(kind),
+            (Failure::Unavailable { .. } | Failure::Unknown, _) => {}
+        }
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Err(failure));
+        }
+    }
+
+    pub(super) fn turned(&self, kind: Kind, commands: usize, entries: usize) {
+        self.entries.set(self.entries.get() + entries as u64);
+        self.node.hooks.turned(kind, commands, entries);
+    }
+
+    /// Takes what a turn changed into the next record; the number of that record.
+    pub(super) fn write<E: Serialize>(
+        &self,
+        from: &Address,
+        entries: &[E],
+        told: Told,
+    ) -> Result<Seq, (FormatError, Release)> {
+        let seq = self.log.borrow_mut().write(from, entries, Release::Turn(told))?;
+        self.written.notify_one();
+        Ok(seq)
+    }
+
+    /// A turn changed nothing: it is told behind the cell's last change.
+    pub(super) fn follow(&self, last_change: Seq, told: Told) {
+        let now = self.log.borrow_mut().follow(last_change, Release::Turn(told));
+        if let Some(release) = now {
+            self.release(vec![release]);
+        }
+    }
+
+    pub(super) fn seal(&self, last_change: Seq) -> Seq {
+        self.log.borrow_mut().seal(last_change)
+    }
+
+    pub(super) fn durable_seq(&self) -> Seq {
+        self.log.borrow().durable_seq()
+    }
+
+    /// Resolves when that record is durable; an error when it never will be.
+    pub(super) fn when_durable(&self, seq: Seq) -> oneshot::Receiver<()> {
+        let (mark, reached) = oneshot::channel();
+        if let Some(Release::Mark(mark)) = self.log.borrow_mut().follow(seq, Release::Mark(mark)) {
+            let _ = mark.send(());
+        }
+        reached
+    }
+
+    /// Appends what was written, one record at a time, for as long as the shard lives.
+    pub(super) async fn commit(self: Rc<Self>) {
+        loop {
+            let next = self.log.borrow_mut().begin();
+            let Some(append) = next else {
+                self.written.notified().await;
+                continue;
+            };
+            let (entries, bytes, began) = (append.entries, append.record.len(), Instant::now());
+            let shard = crate::journal::Shard(self.id.0);
+            match self.node.journal.append(shard, append.after, append.record).await {
+                Ok(seq) => {
+                    self.acknowledged(seq);
+                    self.node.hooks.committed(&Committed { shard: self.id, entries, bytes, took: began.elapsed() });
+                }
+                Err(failure) => self.not_acknowledged(&failure),
+            }
+        }
+    }
+
+    fn acknowledged(&self, seq: Seq) {
+        let releases = self.log.borrow_mut().durable(seq);
+        self.gauges().durable.store(seq.0, Ordering::Relaxed);
+        self.release(releases);
+        if !self.broken.borrow().is_empty() {
+            let ready: Vec<Address> =
+                self.broken.borrow_mut().extract_if(.., |(last, _)| *last <= seq).map(|(_, address)| address).collect();
+            self.bring_back(ready);
+        }
+    }
+
+    /// Tells: the public first, so that whoever gets an answer finds it on the board.
+    fn release(&self, mut releases: Vec<Release>) {
+        let mut feed = Vec::new();
+        for release in &mut releases {
+            match release {
+                Release::Turn(told) => feed.append(&mut told.feed),
+                Release::Mark(_) => {}
+            }
+        }
+        if !feed.is_empty() {
+            self.node.router.hub().released(&feed);
+            self.node.feed.publish(feed);
+        }
+        for release in releases {
+            match release {
+                Release::Turn(mut told) => {
+                    told.answer();
+                    told.effects.into_iter().for_each(|effect| self.carry_out(&told.from, effect));
+                }
+                Release::Mark(mark) => {
+                    let _ = mark.send(());
+                }
+            }
+        }
+    }
+
+    fn carry_out(&self, from: &Address, effect: Effect) {
+        match effect {
+            Effect::Tell(to, message) => {
+                if let Some(host) = self.host.upgrade() {
+                    host.tell(to, message);
+                }
+            }
+            Effect::Call(call) => self.node.outward.call(from.clone(), call),
+            Effect::Deliver(letter) => self.node.outward.deliver(from.clone(), letter),
+        }
+    }
+
+    fn not_acknowledged(&self, error: &AppendError) {
+        self.node.hooks.append_failed(self.id);
+        match error {
+            AppendError::Unavailable { reason } => match reason {
+                Unavailable::DiskFull => self.roll_back(&DISK_FULL, error),
+                Unavailable::QueueFull => self.roll_back(&QUEUE_FULL, error),
+                Unavailable::TooLarge { .. } => self.roll_back(&TOO_LARGE, error),
+                Unavailable::Stopped | Unavailable::Closed => self.give_up(&Failure::STOPPING, error),
+            },
+            AppendError::Unknown { .. } | AppendError::Fenced { .. } => self.give_up(&Failure::Unknown, error),
+        }
+    }
+
+    /// Surely not written: what waited was not done, and every cell that is ahead goes back to what is durable.
+    fn roll_back(&self, failure: &'static Failure, error: &AppendError) {
+        warn!(shard = self.id.0, %error, "append refused, cells go back to what is durable");
+        self.set_gate(Gate::ReadOnly(failure));
+        self.fail_waiting(failure);
+        let durable = self.durable_seq();
+        let mut back: Vec<Address> = self.broken.borrow_mut().drain(..).map(|(_, address)| address).collect();
+        for (address, cell) in self.cells.borrow().iter() {
+            if cell.last_change() > durable {
+                cell.pause();
+                back.push(address.clone());
+            }
+        }
+        self.bring_back(back);
+        self.reopen();
+    }
+
+    /// Not known, or not this node's to write any more: nothing may be told, and the node must stop.
+    fn give_up(&self, failure: &Failure, error: &AppendError) {
+        error!(shard = self.id.0, %error, "journal cannot be trusted any more, the node must stop");
+        self.set_gate(Gate::Stopped);
+        self.fail_waiting(failure);
+        self.node.fatal(format!("shard {}: {error}", self.id.0));
+        self.refuse_queued();
+    }
+
+    fn fail_waiting(&self, failure: &Failure) {
+        let releases = self.log.borrow_mut().failed();
+        for release in releases {
+            match release {
+                Release::Turn(mut told) => told.fail(failure),
+                Release::Mark(_) => {}
+            }
+        }
+    }
+
+    /// Everybody who still waits for a turn hears that it will not come.
+    pub(super) fn refuse_queued(&self) {
+        for cell in self.cells.borrow().values() {
+            self.end_waits(cell, Millis(u64::MAX), &Failure::STOPPING);
+        }
+    }
+
+    /// A machine panicked.
+    pub(super) fn panicked(&self, kind: Kind) {
+        self.gauges().restarted(kind);
+        self.node.hooks.restarted(kind);
+    }
+
+    /// Brings a cell back once what it had written before is durable, or has failed.
+    pub(super) fn mend(&self, address: &Address, last_change: Seq) {
+        if last_change <= self.durable_seq() || self.log.borrow().is_idle() {
+            self.bring_back(vec![address.clone()]);
+        } else {
+            self.broken.borrow_mut().push((last_change, address.clone()));
+        }
+    }
+
+    fn bring_back(&self, cells: Vec<Address>) {
+        if !cells.is_empty() {
+            self.away.set(self.away.get() + cells.len());
+            self.node.rebuild(self.id, cells);
+        }
+    }
+
+    /// Cells were brought back from snapshot and journal.
+    pub(super) fn brought_back(&self, addresses: &[Address], restored: Option<Restored>) {
+        self.away.set(self.away.get() - addresses.len());
+        let cells = self.cells.borrow();
+        for (address, recovered) in restored.into_iter().flat_map(|restored| restored.machines) {
+            if let Some(cell) = cells.get(&address) {
+                cell.rebuilt(recovered.machine);
+                info!(cell = ?address, "cell is back");
+            }
+        }
+        drop(cells);
+        self.reopen();
+    }
+
+    /// Takes commands again when the journal does and all cells are back.
+    pub(super) fn reopen(&self) {
+        let status = self.node.journal.health().borrow().status.clone();
+        match (status, self.gate()) {
+            (Status::Serving, Gate::ReadOnly(_)) if self.away.get() == 0 => {
+                info!(shard = self.id.0, "commands are taken again");
+                self.set_gate(Gate::Open);
+                self.wake_all();
+            }
+            (Status::DiskFull, Gate::Open) => self.set_gate(Gate::ReadOnly(&DISK_FULL)),
+            (Status::Stopped { reason }, Gate::Open | Gate::ReadOnly(_)) => {
+                self.give_up(&Failure::Unknown, &AppendError::Unknown { reason });
+            }
+            (Status::Serving | Status::DiskFull | Status::Closed | Status::Stopped { .. }, _) => {}
+        }
+    }
+
+    /// Every cell looks at its deadline.
+    pub(super) fn wake_all(&self) {
+        self.cells.borrow().values().for_each(AnyCell::ring);
+    }
+
+    pub(super) fn panic_next(&self, address: &Address) {
+        if let Some(cell) = self.cells.borrow().get(address) {
+            cell.panic_next();
+        }
+    }
+
+    /// Ends waits that have become too long: what had no turn was not done, what had one is not known.
+    pub(super) fn end_long_waits(&self, now: Millis) {
+        let oldest = Millis(now.0.saturating_sub(self.settings().deadline.as_millis() as u64));
+        for cell in self.cells.borrow().values() {
+            self.end_waits(cell, oldest, &Failure::TOO_LATE);
+        }
+        for release in self.log.borrow_mut().waiting_mut() {
+            match release {
+                Release::Turn(told) if told.at < oldest => told.fail(&Failure::Unknown),
+                Release::Turn(_) | Release::Mark(_) => {}
+            }
+        }
+    }
+
+    fn end_waits(&self, cell: &AnyCell, before: Millis, failure: &Failure) {
+        let overdue = cell.take_overdue(before);
+        self.gauges().taken(cell.kind(), overdue.len());
+        for waiter in overdue {
+            let _ = waiter.send(Err(failure.clone()));
+        }
+    }
+
+    /// Whether nothing waits for a turn or for the journal.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.log.borrow().is_idle() && self.cells.borrow().values().all(AnyCell::is_quiet)
+    }
+
+    /// No turn any more.
+    pub(super) fn stop(&self) {
+        self.set_gate(Gate::Stopped);
+        self.refuse_queued();
+    }
+
+    /// Entries since this was last called: begins a round of snapshots.
+    pub(super) fn take_entries(&self) -> u64 {
+        self.entries.take()
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.get()
+    }
+
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        self.cells.borrow().keys().cloned().collect()
+    }
+
+    pub(super) fn take_snapshot(&self, address: &Address) -> Option<SnapshotRequest> {
+        self.cells.borrow().get(address).map(AnyCell::take_snapshot)
+    }
+
+    pub(super) fn mark_changed(&self, address: &Address) {
+        if let Some(cell) = self.cells.borrow().get(address) {
+            cell.mark_changed();
+        }
+        self.entries.set(self.entries.get() + 1);
+    }
+}
+
+fn picture(machine: &AnyMachine, feed: &mut Vec<Feed>) {
+    match machine {
+        AnyMachine::Event(machine) => machine.picture(feed),
+        AnyMachine::Block(machine) => machine.picture(feed),
+        AnyMachine::Orders(machine) => machine.picture(feed),
+        AnyMachine::Payments(machine) => machine.picture(feed),
+        AnyMachine::Notifier(machine) => machine.picture(feed),
+    }
+}

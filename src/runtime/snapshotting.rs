@@ -1,0 +1,232 @@
+//! Snapshots: how a shard's journal stays short.
+//!
+//! Owns the rounds. In a round each cell of a shard that has changed encodes itself between two turns, together with the
+//! record up to which it is complete; only when that record is durable do the bytes go to the [`Writer`]'s thread, which
+//! stores and verifies them. When all cells of the round are stored, the journal is told what it may cut. A round that
+//! misses a cell cuts nothing. Where snapshots are kept is the [`Shelf`]'s business.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use actors::address::Address;
+use actors::ids::Shard;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error};
+
+use super::cell::Taken;
+use super::format;
+use super::seams::Hooks;
+use super::shard::ShardHost;
+use crate::journal::{Journal, Seq};
+
+/// Snapshots that may wait for the writer; a round pauses while it is behind.
+const WAITING_MAX: usize = 2;
+
+/// Bytes of snapshots that are stored, and made durable, together.
+const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why a snapshot could not be read or written; for people.
+#[derive(Debug)]
+pub struct ShelfError(pub Box<dyn std::error::Error + Send + Sync>);
+
+impl fmt::Display for ShelfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ShelfError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// A snapshot as it is kept: the cell's name (see [`format::encode_address`]), the record up to which it is complete,
+/// its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Whose.
+    pub cell: Vec<u8>,
+    /// Complete up to this record of its shard.
+    pub seq: Seq,
+    /// See [`format::encode_snapshot`].
+    pub bytes: Vec<u8>,
+}
+
+/// Keeps snapshots, at least the two newest of each cell. All calls block.
+pub trait Shelf: Send + Sync + 'static {
+    /// The newest snapshot of each cell of a shard that can be verified.
+    ///
+    /// # Errors
+    /// The store cannot be read at all.
+    fn newest(&self, shard: Shard) -> Result<Vec<Stored>, ShelfError>;
+
+    /// The newest snapshot of one cell that can be verified.
+    ///
+    /// # Errors
+    /// The store cannot be read at all.
+    fn newest_of(&self, shard: Shard, cell: &[u8]) -> Result<Option<Stored>, ShelfError>;
+
+    /// Stores snapshots of several cells, durable together, and reads them back; older ones beyond two may go after that.
+    ///
+    /// # Errors
+    /// Some are not stored, or cannot be verified.
+    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), ShelfError>;
+
+    /// The newest snapshots of these cells are complete up to a later record as well.
+    ///
+    /// # Errors
+    /// Some are not noted.
+    fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError>;
+
+    /// The record up to which the shard's journal may be cut: every cell has two verified snapshots that contain it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn safe_to_cut(&self, shard: Shard) -> Result<Seq, ShelfError>;
+}
+
+/// What the writer's thread is given, and whom it tells whether it was done.
+struct Job {
+    shard: Shard,
+    work: Work,
+    done: oneshot::Sender<bool>,
+}
+
+enum Work {
+    Put(Vec<Stored>),
+    Touch(Vec<(Vec<u8>, Seq)>),
+    Cut,
+}
+
+/// The thread that stores snapshots.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    pub(super) fn start(shelf: Arc<dyn Shelf>, journal: Arc<dyn Journal>) -> std::io::Result<(Writer, JoinHandle<()>)> {
+        let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
+        let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+            while let Some(Job { shard, work, done }) = waiting.blocking_recv() {
+                let result = work.run(shard, &*shelf, &*journal);
+                if let Err(error) = &result {
+                    error!(shard = shard.0, %error, "snapshots not stored, the journal is kept");
+                }
+                let _ = done.send(result.is_ok());
+            }
+        })?;
+        Ok((Writer { jobs }, thread))
+    }
+
+    /// Hands work over, waiting while the writer is behind; the receiver says later whether it was done.
+    async fn give(&self, shard: Shard, work: Work) -> oneshot::Receiver<bool> {
+        let (done, result) = oneshot::channel();
+        // A writer that is gone drops the sender: the round sees that nothing was done.
+        let _ = self.jobs.send(Job { shard, work, done }).await;
+        result
+    }
+}
+
+impl Work {
+    fn run(self, shard: Shard, shelf: &dyn Shelf, journal: &dyn Journal) -> Result<(), ShelfError> {
+        match self {
+            Work::Put(snapshots) => shelf.put(shard, &snapshots),
+            Work::Touch(cells) => shelf.touch(shard, &cells),
+            Work::Cut => {
+                let to = shelf.safe_to_cut(shard)?;
+                if to > Seq::NONE {
+                    debug!(shard = shard.0, %to, "journal may be cut");
+                    journal.truncate(crate::journal::Shard(shard.0), to);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One round of one shard.
+struct Round<'a> {
+    shard: &'a Rc<ShardHost>,
+    writer: &'a Writer,
+    /// Encoded and durable, not handed over yet.
+    ready: Vec<Stored>,
+    ready_bytes: usize,
+    /// Handed over: the cells that must be taken again if it fails.
+    given: Vec<(Vec<Address>, oneshot::Receiver<bool>)>,
+    cells: Vec<Address>,
+    bytes: usize,
+}
+
+/// Takes every cell of the shard that has changed; says whether all of the shard is stored.
+pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Hooks) -> bool {
+    let began = Instant::now();
+    shard.take_entries();
+    let (ready, given, cells) = (Vec::new(), Vec::new(), Vec::new());
+    let mut round = Round { shard, writer, ready, ready_bytes: 0, given, cells, bytes: 0 };
+    let mut unchanged = Vec::new();
+    let mut complete = true;
+    let addresses = shard.addresses();
+    let count = addresses.len();
+    for cell in addresses {
+        let Some(request) = shard.take_snapshot(&cell) else { continue };
+        match request.taken().await {
+            Taken::Away => complete = false,
+            Taken::Unchanged(seq) => unchanged.push((format::encode_address(&cell), seq)),
+            Taken::Snapshot(seq, state) => complete &= round.add(cell, seq, state).await,
+        }
+    }
+    round.hand_over().await;
+    if !unchanged.is_empty() {
+        round.given.push((Vec::new(), writer.give(shard.id(), Work::Touch(unchanged)).await));
+    }
+    complete &= round.all_done().await;
+    if complete && writer.give(shard.id(), Work::Cut).await.await == Ok(true) {
+        shard.gauges().snapshot_at.store(shard.now().0, Ordering::Relaxed);
+        hooks.snapshotted(shard.id(), count, round.bytes, began.elapsed());
+    } else {
+        hooks.snapshot_failed(shard.id());
+    }
+    complete
+}
+
+impl Round<'_> {
+    /// A state that the journal does not know yet must not be found by a restart: waits until it does.
+    async fn add(&mut self, cell: Address, seq: Seq, state: Vec<u8>) -> bool {
+        if self.shard.when_durable(seq).await.is_err() {
+            self.shard.mark_changed(&cell);
+            return false;
+        }
+        self.bytes += state.len();
+        self.ready_bytes += state.len();
+        self.ready.push(Stored { cell: format::encode_address(&cell), seq, bytes: state });
+        self.cells.push(cell);
+        if self.ready_bytes >= TOGETHER_BYTES {
+            self.hand_over().await;
+        }
+        true
+    }
+
+    async fn hand_over(&mut self) {
+        if !self.ready.is_empty() {
+            self.ready_bytes = 0;
+            let (snapshots, cells) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.cells));
+            self.given.push((cells, self.writer.give(self.shard.id(), Work::Put(snapshots)).await));
+        }
+    }
+
+    async fn all_done(&mut self) -> bool {
+        let mut all = true;
+        for (cells, done) in self.given.drain(..) {
+            if !done.await.unwrap_or(false) {
+                all = false;
+                cells.iter().for_each(|cell| self.shard.mark_changed(cell));
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,172 @@
+//! The runtime against a journal that answers when told to.
+
+#![allow(clippy::unwrap_used)]
+
+mod breakage;
+mod double;
+mod order;
+mod restart;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use actors::address::{Address, Kind};
+use actors::event::{self, EventSpec, Patch, Rules};
+use actors::feed::Feed;
+use actors::gateway::Call;
+use actors::keyed::{Answer, Asked};
+use actors::message::{Message, Reply};
+use actors::money::Currency;
+use actors::notice::Letter;
+use actors::policy::Policy;
+use actors::time::{Millis, Span};
+use tokio::sync::mpsc;
+
+use super::{Failure, FeedSink, Hooks, Outward, Parts, Router, Runtime, Settings};
+use double::{Held, JournalDouble, ShelfDouble};
+
+/// A runtime with one shard and everything around it in the test's hands.
+struct Story {
+    journal: Arc<JournalDouble>,
+    world: Arc<World>,
+    feed: mpsc::UnboundedReceiver<Feed>,
+    runtime: Runtime,
+}
+
+/// What the runtime told the world.
+struct World {
+    feed: mpsc::UnboundedSender<Feed>,
+    log: Mutex<Vec<String>>,
+}
+
+impl World {
+    fn note(&self, what: impl Into<String>) {
+        self.log.lock().unwrap().push(what.into());
+    }
+
+    fn noted(&self, what: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
+    }
+}
+
+impl FeedSink for World {
+    fn publish(&self, feed: Vec<Feed>) {
+        feed.into_iter().for_each(|change| drop(self.feed.send(change)));
+    }
+}
+
+impl Outward for World {
+    fn call(&self, from: Address, call: Call) {
+        self.note(format!("call {from:?} {call:?}"));
+    }
+
+    fn deliver(&self, from: Address, letter: Letter) {
+        self.note(format!("deliver {from:?} {letter:?}"));
+    }
+}
+
+impl Hooks for World {
+    fn restarted(&self, kind: Kind) {
+        self.note(format!("restarted {}", kind.as_str()));
+    }
+
+    fn overloaded(&self, kind: Kind) {
+        self.note(format!("overloaded {}", kind.as_str()));
+    }
+
+    fn turned(&self, kind: Kind, commands: usize, _: usize) {
+        self.note(format!("turned {} {commands}", kind.as_str()));
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    actix_rt::System::new().block_on(test);
+}
+
+fn settings() -> Settings {
+    Settings { arbiters: 1, fault_injection: true, ..Settings::default() }
+}
+
+fn policy() -> Policy {
+    Policy { shards: 1, ..Policy::default() }
+}
+
+impl Story {
+    fn start(journal: &Arc<JournalDouble>) -> Story {
+        Story::start_with(journal, &Arc::default(), settings())
+    }
+
+    fn start_with(journal: &Arc<JournalDouble>, shelf: &Arc<ShelfDouble>, settings: Settings) -> Story {
+        let (sender, feed) = mpsc::unbounded_channel();
+        let world = Arc::new(World { feed: sender, log: Mutex::default() });
+        let runtime = Runtime::start(Parts {
+            journal: journal.clone(),
+            snapshots: shelf.clone(),
+            policy: policy(),
+            settings,
+            feed: world.clone(),
+            outward: world.clone(),
+            hooks: world.clone(),
+        });
+        Story { journal: journal.clone(), world, feed, runtime: runtime.unwrap() }
+    }
+
+    fn router(&self) -> Router {
+        self.runtime.router().clone()
+    }
+
+    /// Asks at once, whether the answer is awaited or not.
+    fn ask(&self, command: event::Command) -> impl Future<Output = Result<Answer<Reply>, Failure>> + use<> {
+        let router = self.router();
+        let asked = tokio::task::spawn_local(async move { router.ask(concert(), plain(command)).await });
+        async move { asked.await.unwrap() }
+    }
+
+    /// The next append that the runtime has begun.
+    async fn append(&self) -> Held {
+        self.journal.held().await
+    }
+}
+
+fn plain(command: impl Into<Message>) -> Asked<Message> {
+    Asked { key: None, command: command.into() }
+}
+
+fn concert() -> Address {
+    Address::Event("aurora".into())
+}
+
+fn create() -> event::Command {
+    event::Command::Create(Box::new(spec()))
+}
+
+fn spec() -> EventSpec {
+    EventSpec {
+        id: "aurora".into(),
+        name: "Aurora".to_owned(),
+        venue: "Harbour".to_owned(),
+        starts_at: Millis(1),
+        currency: Currency(*b"EUR"),
+        on_sale_at: None,
+        rules: Rules { hold_ttl: Span::seconds(1), max_per_hold: 4, max_per_customer: None, no_orphans: false },
+        blocks: Vec::new(),
+    }
+}
+
+fn rename(name: &str) -> event::Command {
+    event::Command::Patch(Box::new(Patch { name: Some(name.to_owned()), ..Patch::default() }))
+}
+
+/// The event's name in an answer.
+fn name(answer: Result<Answer<Reply>, Failure>) -> String {
+    match answer.unwrap().result.unwrap() {
+        Reply::Event(event::Reply::Event(event) | event::Reply::Created(event)) => event.spec.name,
+        other => panic!("not an event: {other:?}"),
+    }
+}
+
+/// Whether a future has its answer already.
+async fn is_ready<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_ready())).await
+}
