@@ -50,6 +50,7 @@ struct Life {
 }
 
 fn live(seed: u64, bug: Option<Planted>, traced: bool) -> Life {
+    planted::wake(bug);
     let mut world = World::new(seed, bug, traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -111,4 +112,28 @@ fn a_seed_is_a_run() {
         assert_eq!(first.events, second.events);
         assert_eq!(first.trace, second.trace);
     }
+}
+
+/// How many lives it may take until a planted bug is found.
+const PATIENCE: u64 = 400;
+
+#[test]
+fn planted_bugs_are_found() {
+    hush();
+    let mut blind = Vec::new();
+    println!("{:40} {:>6}  {}", "planted bug", "lives", "found as");
+    for bug in planted::all() {
+        let mut lives = (FIRST_SEED..FIRST_SEED + PATIENCE).map(|seed| live(seed, Some(bug), false).outcome);
+        let found = lives.by_ref().enumerate().find_map(|(nth, outcome)| Some((nth + 1, outcome.err()?)));
+        let name = format!("{bug:?}");
+        match found {
+            Some((nth, what)) => {
+                let what: String = what.lines().next().unwrap_or_default().chars().take(110).collect();
+                println!("{name:40} {nth:>6}  {what}");
+            }
+            None => blind.push(name),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(blind.is_empty(), "not found in {PATIENCE} lives: {blind:?}");
 }

@@ -22,6 +22,27 @@ pub(crate) enum Planted {
     Machine(actors::planted::Bug),
 }
 
+/// All of them: with the feature, those of the machines too.
+pub(crate) fn all() -> Vec<Planted> {
+    let of_the_host = [Planted::SkipsFsync, Planted::AnswersBeforeAppend, Planted::SnapshotClaimsTooMuch];
+    #[cfg(feature = "planted-bugs")]
+    let of_machines = actors::planted::Bug::ALL.map(Planted::Machine).to_vec();
+    #[cfg(not(feature = "planted-bugs"))]
+    let of_machines = Vec::new();
+    of_the_host.into_iter().chain(of_machines).collect()
+}
+
+/// Wakes the bug if it is one of a machine; lets all others sleep.
+pub(crate) fn wake(bug: Option<Planted>) {
+    #[cfg(feature = "planted-bugs")]
+    actors::planted::wake(match bug {
+        Some(Planted::Machine(bug)) => Some(bug),
+        _ => None,
+    });
+    #[cfg(not(feature = "planted-bugs"))]
+    let _ = bug;
+}
+
 /// A disk that only says that it synced.
 pub(crate) struct LyingDisk(pub(crate) Arc<SimDisk>);
 

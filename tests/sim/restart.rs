@@ -420,7 +420,7 @@ impl World {
             } else {
                 let name = format::encode_address(address);
                 // What cannot be confirmed is not cut for.
-                round.complete &= self.snapshots.touch(*id, &name, log.durable_seq()).is_ok();
+                round.complete &= self.snapshots.touch(*id, &[(name, log.durable_seq())]).is_ok();
             }
         }
         self.coverage.count("snapshot rounds");
@@ -441,7 +441,7 @@ impl World {
         let durable = log.durable_seq();
         for (seq, address, bytes) in round.waiting.extract_if(.., |(seq, _, _)| *seq <= durable) {
             let stored = Stored { cell: format::encode_address(&address), seq, bytes };
-            self.snapshots.put(*id, stored).map_err(|error| error.to_string())?;
+            self.snapshots.put(*id, &[stored]).map_err(|error| error.to_string())?;
         }
         if !round.waiting.is_empty() {
             return Ok(());

@@ -77,25 +77,28 @@ impl Shelf for Snapshots {
         Ok(kept.map(|kept| Stored { cell: cell.to_vec(), seq: kept.seq, bytes: kept.bytes.clone() }))
     }
 
-    fn put(&self, shard: Shard, snapshot: Stored) -> Result<(), ShelfError> {
-        let Stored { cell, seq, bytes } = snapshot;
+    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), ShelfError> {
         let mut cells = self.cells();
-        let kept = cells.entry((shard.0, cell)).or_default();
-        // What cannot be verified is the first to go.
-        kept.retain(Kept::is_sound);
-        kept.retain(|kept| kept.seq < seq);
-        kept.push(Kept { seq, crc: crc32c::crc32c(&bytes), bytes });
-        let surplus = kept.len().saturating_sub(2);
-        kept.drain(..surplus);
+        for Stored { cell, seq, bytes } in snapshots.iter().cloned() {
+            let kept = cells.entry((shard.0, cell)).or_default();
+            // What cannot be verified is the first to go.
+            kept.retain(|kept| kept.is_sound() && kept.seq < seq);
+            kept.push(Kept { seq, crc: crc32c::crc32c(&bytes), bytes });
+            let surplus = kept.len().saturating_sub(2);
+            kept.drain(..surplus);
+        }
         Ok(())
     }
 
-    fn touch(&self, shard: Shard, cell: &[u8], seq: Seq) -> Result<(), ShelfError> {
-        let newest = self.cells().get(&(shard.0, cell.to_vec())).and_then(|kept| kept.last().cloned());
-        // The one before it is older than the cell: only the newest itself can be confirmed.
-        let newest = newest.filter(Kept::is_sound).ok_or_else(|| ShelfError("nothing sound to confirm".into()))?;
-        // An unchanged state is as good under the later number: it is stored again, so that two contain it.
-        self.put(shard, Stored { cell: cell.to_vec(), seq, bytes: newest.bytes })
+    fn touch(&self, shard: Shard, touched: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError> {
+        for (cell, seq) in touched {
+            let newest = self.cells().get(&(shard.0, cell.clone())).and_then(|kept| kept.last().cloned());
+            // The one before it is older than the cell: only the newest itself can be confirmed.
+            let newest = newest.filter(Kept::is_sound).ok_or_else(|| ShelfError("nothing sound to confirm".into()))?;
+            // An unchanged state is as good under the later number: it is stored again, so that two contain it.
+            self.put(shard, &[Stored { cell: cell.clone(), seq: *seq, bytes: newest.bytes }])?;
+        }
+        Ok(())
     }
 
     fn safe_to_cut(&self, shard: Shard) -> Result<Seq, ShelfError> {
