@@ -12,12 +12,16 @@ pub mod answers;
 mod block;
 mod cache;
 mod event;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod names;
 mod observer;
 mod pages;
 mod ring;
 mod serve;
 mod striped;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod watch;
 

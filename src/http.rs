@@ -13,7 +13,7 @@ mod ask;
 mod audit;
 mod body;
 mod caller;
-pub mod cluster;
+mod cluster;
 mod cors;
 mod docs;
 mod doors;
@@ -24,20 +24,29 @@ mod house;
 mod keys;
 mod ledger;
 pub mod limits;
+<<<<<<< HEAD
+pub mod live;
+=======
+mod meter;
+>>>>>>> refs/heads/http
 mod ops;
 mod orders;
 mod pages;
 pub mod problem;
+mod public;
 mod refused;
 mod request_id;
 pub mod routes;
 mod shapes;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod venue;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -52,12 +61,17 @@ use crate::auth::Auth;
 use crate::board::Board;
 use crate::config::Config;
 use crate::dispatch::Dispatch;
+use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
 
 use limits::Limits;
+<<<<<<< HEAD
+use live::Live;
+=======
+use meter::Meter;
+>>>>>>> refs/heads/http
 
 pub use caller::{Buyer, Seller, Viewer};
-pub use cluster::ClusterView;
 pub use problem::{Code, Problem};
 
 /// What every handler may use. One per node, shared by all workers as `web::Data<State>`.
@@ -71,17 +85,17 @@ pub struct State {
     /// Who may call.
     pub auth: Auth,
     /// Signs and verifies tickets.
-    pub tickets: TicketKey,
+    pub tickets: Arc<TicketKey>,
     /// Rate limits of customers and addresses.
     pub limits: Limits,
     /// Whether this node may be sent requests.
-    pub readiness: Readiness,
+    pub readiness: Arc<Readiness>,
     /// Whether payments are not attempted at the moment because the provider does not answer.
     pub payments_paused: Box<dyn Fn() -> bool + Send + Sync>,
-    /// The metrics in Prometheus' text format.
-    pub metrics_text: Box<dyn Fn() -> String + Send + Sync>,
-    /// The deployment as this node sees it.
-    pub cluster: Box<dyn Fn() -> ClusterView + Send + Sync>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Brings up to date what is only looked at when metrics are read.
+    pub before_scrape: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Whether this node is ready to serve. Not ready from the start, until somebody says so.
@@ -160,15 +174,18 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
     let connections = config.connections_max.div_ceil(workers);
     let drain = state.config.shutdown.drain.as_secs().max(1);
+    let live = Arc::new(Live::new(state.board.clone(), live::Settings::of(&state.config.live)));
+    actix_web::rt::spawn(close_when_stopping(state.clone(), live.clone()));
     let data = Data::from(state);
     let server = HttpServer::new(move || {
-        App::new().configure(|app| mount(app, data.clone())).wrap(from_fn(around::each_request))
+        App::new().app_data(Data::new(live.hub())).configure(|app| mount(app, data.clone())).wrap(from_fn(around::each_request))
     })
     .workers(workers)
     .keep_alive(keep_alive)
     .client_request_timeout(head_timeout)
     .max_connections(connections)
     .tcp_nodelay(true)
+    .on_connect(|connection, _| live::limit_unread(connection, live::UNREAD_MAX))
     .shutdown_timeout(drain)
     .disable_signals()
     .listen(listener)?
@@ -176,10 +193,16 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     Ok(Bound { address, handle: server.handle(), server })
 }
 
+async fn close_when_stopping(state: Arc<State>, live: Arc<Live>) {
+    state.readiness.stopping().await;
+    live.close();
+}
+
 /// Every route of the API and what answers when none fits. Wrap the app in what surrounds each request, as
 /// [`serve`] does.
 pub fn mount(app: &mut web::ServiceConfig, state: Data<State>) {
     app.app_data(Data::from(state.board.clone()))
+        .app_data(Rc::new(Meter::new(&state.metrics)))
         .app_data(state)
         .configure(routes::configure)
         .configure(docs::configure)

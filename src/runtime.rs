@@ -42,6 +42,7 @@ mod release;
 mod router;
 mod seams;
 mod shard;
+mod shelf;
 mod snapshotting;
 #[cfg(test)]
 mod tests;
@@ -62,7 +63,7 @@ pub use gauges::{ByKind, ShardView, View};
 pub use load::{Recovery, StartError, load};
 pub use router::Router;
 pub use seams::{Committed, FeedSink, Hooks, NoHooks, Outward};
-pub use snapshotting::{Shelf, ShelfError, Stored};
+pub use shelf::{Shelf, Stored};
 
 use crate::journal::Journal;
 use control::Control;

@@ -157,6 +157,11 @@ impl Block {
         Some(texts.after(seq).cloned().collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn kept_after(&self, seq: u64) -> Option<Vec<super::ring::Kept>> {
+        self.read().ring.after(seq)
+    }
+
     pub(super) fn quoted(&self) -> &str {
         &self.quoted
     }

@@ -5,6 +5,7 @@
 //! answer in the form of [`super::problem`].
 
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::time::Instant;
 
 use actix_web::HttpMessage;
@@ -17,6 +18,7 @@ use futures_util::FutureExt;
 use tracing::error;
 
 use super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::meter::Meter;
 use super::problem::{Code, Problem};
 use super::request_id::{self, REQUEST_ID};
 use super::{State, cors};
@@ -24,40 +26,40 @@ use super::{State, cors};
 /// Answers one request.
 ///
 /// # Errors
-/// Never: what goes wrong inside has become an answer.
+/// None of ours: what goes wrong inside has become an answer.
 pub(super) async fn each_request(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let started = Instant::now();
+    let meter = request.app_data::<Rc<Meter>>().cloned();
+    let _in_flight = meter.as_ref().map(|meter| meter.begin());
     let id = request_id::of(request.headers());
     let answering = REQUEST_ID.scope(id.clone(), answer(request, next));
-    let mut response = answering.await;
+    let mut response = answering.await?;
     response.headers_mut().insert(request_id::HEADER, id);
-    observe(&response, started);
+    if let Some(meter) = meter {
+        meter.count(response.request(), response.status().as_u16(), started);
+    }
+    note_failure(&response, started);
     Ok(response)
 }
 
-async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> ServiceResponse<BoxBody> {
-    let http_request = request.request().clone();
+async fn answer(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let Some(state) = request.app_data::<Data<State>>().cloned() else {
-        return request.into_response(Problem::from(Code::Internal).error_response());
+        return Ok(request.into_response(Problem::from(Code::Internal).error_response()));
     };
     if let Some(preflight) = cors::preflight(&request, &state.config.http.cors_origins) {
-        return request.into_response(preflight);
+        return Ok(request.into_response(preflight));
     }
     let address_left = match admit(&request, &state) {
         Ok(left) => left,
-        Err(problem) => return request.into_response(problem.error_response()),
+        Err(problem) => return Ok(request.into_response(problem.error_response())),
     };
-    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => ServiceResponse::new(http_request, as_problem(&error).error_response()),
-        Err(_) => {
-            error!(path = http_request.path(), "a handler panicked");
-            ServiceResponse::new(http_request, Problem::from(Code::Internal).error_response())
-        }
-    };
+    let mut response = next.call(request).await?;
     let customer_left = response.request().extensions_mut().remove::<Left>();
     if let Some(left) = customer_left.or(address_left) {
         let headers = response.headers_mut();
@@ -65,7 +67,28 @@ async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> ServiceResponse
         headers.insert(RATE_LIMIT_POLICY, left.policy);
     }
     cors::decorate(&mut response, &state.config.http.cors_origins);
-    response
+    Ok(response)
+}
+
+/// Answers 500 for a handler that panics; the worker goes on. Wraps each route: further out, the router still needs the
+/// request for itself alone.
+///
+/// # Errors
+/// Never: what goes wrong inside has become an answer.
+pub(super) async fn survive(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let outer = request.request().clone();
+    let response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => ServiceResponse::new(outer, as_problem(&error).error_response()),
+        Err(_) => {
+            error!(path = outer.path(), "a handler panicked");
+            ServiceResponse::new(outer, Problem::from(Code::Internal).error_response())
+        }
+    };
+    Ok(response)
 }
 
 /// Whether the request may go on: the size of its head, then the limit of its address.
@@ -83,7 +106,12 @@ fn admit(request: &ServiceRequest, state: &State) -> Result<Option<Left>, Proble
         return Ok(None);
     }
     match request.peer_addr() {
-        Some(peer) => state.limits.address(peer.ip()),
+        Some(peer) => {
+            let left = state.limits.address(peer.ip());
+            left.inspect_err(|_| {
+                state.metrics.rate_limited.of("address").inc();
+            })
+        }
         None => Ok(None),
     }
 }
@@ -102,7 +130,8 @@ fn as_problem(error: &actix_web::Error) -> Problem {
     }
 }
 
-fn observe(response: &ServiceResponse<impl MessageBody>, started: Instant) {
+/// One line in the log for each answer that is our fault.
+fn note_failure(response: &ServiceResponse<impl MessageBody>, started: Instant) {
     let status = response.status();
     if status.is_server_error() {
         let request = response.request();

@@ -67,10 +67,14 @@ fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
         Some(value) => Some(value.to_str().map_err(|_| AuthError::Malformed)?),
         None => None,
     };
-    let caller = state.auth.identify(header, clock::now().0 / 1000)?;
+    let caller = state.auth.identify(header, clock::now().0 / 1000).inspect_err(|error| {
+        state.metrics.auth_failures.of(error.word()).inc();
+    })?;
     if let Caller::Customer(verified) = &caller
         && !request.method().is_safe()
-        && let Some(left) = state.limits.customer(&verified.customer)?
+        && let Some(left) = state.limits.customer(&verified.customer).inspect_err(|_| {
+            state.metrics.rate_limited.of("customer").inc();
+        })?
     {
         request.extensions_mut().insert::<Left>(left);
     }

@@ -4,12 +4,13 @@
 //! likely blocks and then block by block; with a key the customer's desk does that, so that a repeated request finds the
 //! same search (see [`actors::order::Command::Seek`]).
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
 use actors::address::Address;
 use actors::block::{Command, HoldView, Reply, Want};
 use actors::ids::HoldId;
@@ -18,13 +19,14 @@ use actors::message::Message;
 use actors::order::{self, CANDIDATES_MAX, Candidate};
 use actors::refusal::Refusal;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use super::State;
 use super::ask::{Told, answer, block_reply, mark_replayed, settle};
 use super::body::Posted;
 use super::caller::Buyer;
+use super::meter::Meter;
 use super::problem::{Code, Problem};
 use super::refused::{in_progress, refused, unnamed, wrong_reply};
 use super::shapes::{self, HoldAnswer, seat_name};
@@ -34,6 +36,8 @@ use crate::board::Wanted;
 
 /// How long a request with a key waits for its search before it is told to come back.
 const SEEK_WAIT: Duration = Duration::from_secs(5);
+/// Pause before a search is looked at again that cannot be waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Most seats that one request may name; what one hold may have is the event's rule.
 const SEATS_NAMED_MAX: usize = 1000;
 /// Most places one request may ask for; what one hold may have is the event's rule.
@@ -107,31 +111,45 @@ pub(super) async fn create(
     event: Path<String>,
     buyer: Buyer,
     posted: Posted<HoldRequest>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let Posted { body, once } = posted;
-    let key = once.key(&buyer);
-    match wish(body)? {
+    let made = make(&state, &event, &buyer, wish(body)?, once.key(&buyer)).await;
+    if let Some(meter) = request.app_data::<Rc<Meter>>() {
+        meter.hold(made.as_ref().map(|_| ()).map_err(Problem::code));
+    }
+    made
+}
+
+async fn make(
+    state: &State,
+    event: &str,
+    buyer: &Buyer,
+    wish: Wish,
+    key: Option<Key>,
+) -> Result<HttpResponse, Problem> {
+    match wish {
         Wish::Seats { block, named } => {
-            let place = state.place(&event, &block)?;
+            let place = state.place(event, &block)?;
             let want = Want::Seats(place.seats(&named)?.into());
-            hold_in(&state, &place, &buyer, want, key).await
+            hold_in(state, &place, buyer, want, key).await
         }
         Wish::Standing { block, quantity } => {
-            let place = state.place(&event, &block)?;
-            hold_in(&state, &place, &buyer, Want::Standing { quantity }, key).await
+            let place = state.place(event, &block)?;
+            hold_in(state, &place, buyer, Want::Standing { quantity }, key).await
         }
         Wish::Best { quantity, block: Some(block), max_price } => {
-            let place = state.place(&event, &block)?;
-            if max_price.is_some_and(|most| price_of(&state, &place).is_none_or(|price| price > most)) {
+            let place = state.place(event, &block)?;
+            if max_price.is_some_and(|most| price_of(state, &place).is_none_or(|price| price > most)) {
                 return Err(Problem::new(Code::SoldOut, "no place of this block costs so little"));
             }
-            hold_in(&state, &place, &buyer, Want::Best { quantity }, key).await
+            hold_in(state, &place, buyer, Want::Best { quantity }, key).await
         }
         Wish::Best { quantity, block: None, max_price } => {
-            let candidates = candidates(&state, &event, quantity, max_price)?;
+            let candidates = candidates(state, event, quantity, max_price)?;
             match key {
-                Some(key) => seek(&state, &buyer, quantity, candidates, key).await,
-                None => try_each(&state, &buyer, quantity, candidates).await,
+                Some(key) => seek(state, buyer, quantity, candidates, key).await,
+                None => try_each(state, buyer, quantity, candidates).await,
             }
         }
     }
@@ -207,7 +225,8 @@ async fn seek(
             Some(Err(refusal)) => return Err(mark_replayed(refused(&refusal, &unnamed), replayed)),
             None => match timeout_at(deadline, sought).await {
                 Ok(Ok(())) => {}
-                // Nobody will say: the desk is being rebuilt. The same key finds the answer later.
+                // Too many were waiting: look again, but not at once.
+                Ok(Err(_)) if Instant::now() + LOOK_AGAIN < deadline => sleep(LOOK_AGAIN).await,
                 Ok(Err(_)) | Err(_) => return Err(in_progress()),
             },
         }

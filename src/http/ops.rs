@@ -11,6 +11,7 @@ use super::State;
 use super::ask::answer;
 use super::problem::{Code, Problem};
 use super::shapes;
+use crate::telemetry;
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "Operations", responses((status = 200, description = "Alive", body = String, content_type = "text/plain")))]
@@ -33,10 +34,11 @@ pub(super) async fn readyz(state: Data<State>) -> Result<HttpResponse, Problem> 
 /// The metrics of this node, in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "Operations", responses((status = 200, description = "OpenMetrics text", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(state: Data<State>) -> HttpResponse {
+    (state.before_scrape)();
     HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
+        .insert_header((CONTENT_TYPE, telemetry::CONTENT_TYPE))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body((state.metrics_text)())
+        .body(state.metrics.encode())
 }
 
 /// What this is, and where to read on.

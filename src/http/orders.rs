@@ -6,6 +6,8 @@
 mod prefer;
 mod shape;
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
@@ -17,7 +19,7 @@ use actors::message::Message;
 use actors::order::{Command, OrderView, Reply};
 use futures_util::future::try_join_all;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use super::ask::{Told, answer};
@@ -32,6 +34,8 @@ use crate::clock;
 
 pub(super) use shape::{OrderAnswer, OrderPage};
 
+/// Pause before an order is looked at again that cannot be waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Most holds of one order.
 const HOLDS_MAX: usize = 20;
 /// Longest name of a means of payment, in characters.
@@ -194,7 +198,8 @@ async fn next_state(
         };
         match word {
             Ok(Ok(())) => {}
-            // The time is over, or nobody will say: the order as it was read is the answer.
+            // Too many were waiting: look again, but not at once.
+            Ok(Err(_)) if Instant::now() + LOOK_AGAIN < deadline => sleep(LOOK_AGAIN).await,
             Ok(Err(_)) | Err(_) => return Ok(view),
         }
         changed = state.dispatch.order_changed(order);

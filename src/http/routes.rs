@@ -9,12 +9,17 @@ use actix_web::HttpResponse;
 use actix_web::guard;
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::middleware::from_fn;
 use actix_web::web;
 use utoipa::OpenApi;
 
 use super::problem::Code::*;
 use super::problem::{Code, FieldError, Problem, ProblemBody};
-use super::{audit, cluster, docs, doors, events, holds, house, ledger, ops, orders};
+<<<<<<< HEAD
+use super::{audit, cluster, docs, doors, events, holds, house, ledger, live, ops, orders, public};
+=======
+use super::{around, audit, cluster, docs, doors, events, holds, house, ledger, ops, orders};
+>>>>>>> refs/heads/http
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ macro_rules! routes {
                 app.service(
                     web::resource($path)
                         .app_data(PathIx(paths.next().unwrap_or_default()))
-                        $(.route($method().to($module::$handler)))+
+                        $(.route($method().to($module::$handler).wrap(from_fn(around::survive))))+
                         .default_service(web::to(|| ready(not_allowed(&[$(stringify!($method)),+])))),
                 );
             )+
@@ -84,10 +89,22 @@ macro_rules! routes {
 
 routes! {
     "/v1/events" {
+        get public::list, Open, [InvalidRequest, BadRequest, NotAcceptable];
         post events::create, Seller, [EventExists];
     }
     "/v1/events/{event}" {
+        get public::event, Open, [UnknownEvent, NotAcceptable];
         patch events::change, Seller, [UnknownEvent, EventClosed];
+    }
+    "/v1/events/{event}/availability" { get public::availability, Open, [UnknownEvent, NotAcceptable]; }
+    "/v1/events/{event}/blocks/{block}/layout" {
+        get public::layout, Open, [UnknownEvent, UnknownBlock, NotAcceptable];
+    }
+    "/v1/events/{event}/blocks/{block}/seats" {
+        get public::seats, Open, [UnknownEvent, UnknownBlock, NotAcceptable, Unavailable];
+    }
+    "/v1/events/{event}/live" {
+        get live::live, Open, [UnknownEvent, UnknownBlock, BadRequest, Overloaded, NotReady];
     }
     "/v1/events/{event}/open" { post events::open, Seller, [UnknownEvent, EventClosed]; }
     "/v1/events/{event}/pause" { post events::pause, Seller, [UnknownEvent, EventClosed]; }

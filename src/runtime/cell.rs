@@ -205,8 +205,9 @@ impl<M: Hosted> Cell<M> {
         for Queued { asked, waiter, arrived } in queue.drain(..count) {
             let refusal = match gate {
                 Gate::ReadOnly(failure) if asked.key.is_some() || !M::reads(&asked.command) => Some(failure),
-                _ if arrived < oldest && waiter.is_some() => Some(&Failure::TOO_LATE),
-                _ => None,
+                Gate::Open | Gate::ReadOnly(_) | Gate::Stopped => {
+                    (arrived < oldest && waiter.is_some()).then_some(&Failure::TOO_LATE)
+                }
             };
             match (refusal, waiter) {
                 (None, waiter) => {
@@ -246,7 +247,8 @@ impl<M: Hosted> Cell<M> {
                 self.inbox.changed.set(true);
                 Ok(())
             }
-            Err((source, release)) => {
+            Err(refused) => {
+                let (source, release) = *refused;
                 error!(cell = ?self.address, %source, "change cannot be encoded");
                 self.waiters.extend(release.into_waiters().map(Some));
                 Err("change cannot be encoded")

@@ -100,14 +100,19 @@ impl<R> ShardLog<R> {
     ///
     /// # Errors
     /// An entry that cannot be encoded, which is our bug: nothing was taken, the release comes back.
-    pub fn write<E: Serialize>(&mut self, from: &Address, entries: &[E], release: R) -> Result<Seq, (FormatError, R)> {
+    pub fn write<E: Serialize>(
+        &mut self,
+        from: &Address,
+        entries: &[E],
+        release: R,
+    ) -> Result<Seq, Box<(FormatError, R)>> {
         let seq = self.open();
         let record = self.records.back_mut().expect("a record was just opened");
         if let Err(error) = format::put_section(&mut record.bytes, from, entries) {
             if record.turns == 0 {
                 self.records.pop_back();
             }
-            return Err((error, release));
+            return Err(Box::new((error, release)));
         }
         record.entries += entries.len();
         record.turns += 1;

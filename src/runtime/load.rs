@@ -12,7 +12,7 @@ use actors::ids::Shard;
 
 use super::format;
 use super::recovery::{Image, RecoveryError, Restored};
-use super::snapshotting::{Shelf, ShelfError};
+use super::shelf::Shelf;
 use crate::journal::{self, Journal, ReplayError, Seq, VisitError};
 
 /// Bytes of records that travel together to a worker.
@@ -28,8 +28,6 @@ pub enum StartError {
     Recovery(RecoveryError),
     /// The journal cannot be read.
     Replay(ReplayError),
-    /// The snapshots cannot be read.
-    Snapshots(ShelfError),
     /// A thread cannot be started.
     Thread(std::io::Error),
     /// A thread ended before its time: our bug.
@@ -41,7 +39,6 @@ impl fmt::Display for StartError {
         match self {
             StartError::Recovery(source) => source.fmt(f),
             StartError::Replay(source) => source.fmt(f),
-            StartError::Snapshots(source) => write!(f, "snapshots cannot be read: {source}"),
             StartError::Thread(source) => write!(f, "thread cannot be started: {source}"),
             StartError::Ended(which) => write!(f, "thread ended before its time: {which}"),
         }
@@ -53,7 +50,6 @@ impl std::error::Error for StartError {
         match self {
             StartError::Recovery(source) => Some(source),
             StartError::Replay(source) => Some(source),
-            StartError::Snapshots(source) => Some(source),
             StartError::Thread(source) => Some(source),
             StartError::Ended(_) => None,
         }
@@ -69,12 +65,6 @@ impl From<RecoveryError> for StartError {
 impl From<ReplayError> for StartError {
     fn from(source: ReplayError) -> Self {
         StartError::Replay(source)
-    }
-}
-
-impl From<ShelfError> for StartError {
-    fn from(source: ShelfError) -> Self {
-        StartError::Snapshots(source)
     }
 }
 
@@ -208,9 +198,13 @@ fn work(
     let mut images = Vec::new();
     for (shard, base) in shards {
         let mut image = Image::new(shard, base);
-        for stored in shelf.newest(shard)? {
-            let refuse = |source| RecoveryError::Format { shard, seq: stored.seq, address: None, source };
-            image.snapshot(format::decode_address(&stored.cell).map_err(refuse)?, stored.seq, &stored.bytes)?;
+        for cell in shelf.cells(shard) {
+            let refuse = |source| RecoveryError::Format { shard, seq: Seq::NONE, address: None, source };
+            let address = format::decode_address(&cell).map_err(refuse)?;
+            match shelf.newest(shard, &cell) {
+                Some((seq, bytes)) => image.snapshot(address, seq, &bytes)?,
+                None => image.without_snapshot(&address)?,
+            }
         }
         image.check_snapshots()?;
         images.push(image);

@@ -12,10 +12,11 @@ use actors::ids::Shard;
 use tracing::error;
 
 use super::control::Control;
+use super::format;
 use super::load::{self, StartError};
 use super::recovery::{Image, Restored};
 use super::router::Router;
-use super::snapshotting::Shelf;
+use super::shelf::Shelf;
 use crate::journal::Journal;
 
 /// A journal that is cut while it is read is read again, so often at most.
@@ -79,9 +80,13 @@ fn try_rebuild(journal: &dyn Journal, shelf: &dyn Shelf, batch: &[Request]) -> R
     let mut images = Vec::new();
     for (request, base) in batch.iter().zip(&bases) {
         let mut image = Image::new(request.shard, base.1).only(request.cells.clone());
+        let kept = shelf.cells(request.shard);
         for cell in &request.cells {
-            if let Some(stored) = shelf.newest_of(request.shard, &super::format::encode_address(cell))? {
-                image.snapshot(cell.clone(), stored.seq, &stored.bytes)?;
+            let name = format::encode_address(cell);
+            match shelf.newest(request.shard, &name) {
+                Some((seq, bytes)) => image.snapshot(cell.clone(), seq, &bytes)?,
+                None if kept.contains(&name) => image.without_snapshot(cell)?,
+                None => {}
             }
         }
         image.check_snapshots()?;

@@ -34,6 +34,7 @@ pub(super) struct Parcel {
 
 /// What a shard's thread is sent.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "almost all are parcels, and a box for each would cost an allocation")]
 pub(super) enum Post {
     Parcel(Parcel),
     Control(Box<Control>),

@@ -192,7 +192,7 @@ impl ShardHost {
         from: &Address,
         entries: &[E],
         told: Told,
-    ) -> Result<Seq, (FormatError, Release)> {
+    ) -> Result<Seq, Box<(FormatError, Release)>> {
         let seq = self.log.borrow_mut().write(from, entries, Release::Turn(told))?;
         self.written.notify_one();
         Ok(seq)

@@ -5,7 +5,6 @@
 //! stores and verifies them. When all cells of the round are stored, the journal is told what it may cut. A round that
 //! misses a cell cuts nothing. Where snapshots are kept is the [`Shelf`]'s business.
 
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,74 +20,15 @@ use super::cell::Taken;
 use super::format;
 use super::seams::Hooks;
 use super::shard::ShardHost;
+use super::shelf::{Shelf, Stored};
 use crate::journal::{Journal, Seq};
+use crate::snapshots::Error;
 
 /// Snapshots that may wait for the writer; a round pauses while it is behind.
 const WAITING_MAX: usize = 2;
 
 /// Bytes of snapshots that are stored, and made durable, together.
 const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
-
-/// Why a snapshot could not be read or written; for people.
-#[derive(Debug)]
-pub struct ShelfError(pub Box<dyn std::error::Error + Send + Sync>);
-
-impl fmt::Display for ShelfError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for ShelfError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
-    }
-}
-
-/// A snapshot as it is kept: the cell's name (see [`format::encode_address`]), the record up to which it is complete,
-/// its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Whose.
-    pub cell: Vec<u8>,
-    /// Complete up to this record of its shard.
-    pub seq: Seq,
-    /// See [`format::encode_snapshot`].
-    pub bytes: Vec<u8>,
-}
-
-/// Keeps snapshots, at least the two newest of each cell. All calls block.
-pub trait Shelf: Send + Sync + 'static {
-    /// The newest snapshot of each cell of a shard that can be verified.
-    ///
-    /// # Errors
-    /// The store cannot be read at all.
-    fn newest(&self, shard: Shard) -> Result<Vec<Stored>, ShelfError>;
-
-    /// The newest snapshot of one cell that can be verified.
-    ///
-    /// # Errors
-    /// The store cannot be read at all.
-    fn newest_of(&self, shard: Shard, cell: &[u8]) -> Result<Option<Stored>, ShelfError>;
-
-    /// Stores snapshots of several cells, durable together, and reads them back; older ones beyond two may go after that.
-    ///
-    /// # Errors
-    /// Some are not stored, or cannot be verified.
-    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), ShelfError>;
-
-    /// The newest snapshots of these cells are complete up to a later record as well.
-    ///
-    /// # Errors
-    /// Some are not noted.
-    fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError>;
-
-    /// The record up to which the shard's journal may be cut: every cell has two verified snapshots that contain it.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    fn safe_to_cut(&self, shard: Shard) -> Result<Seq, ShelfError>;
-}
 
 /// What the writer's thread is given, and whom it tells whether it was done.
 struct Job {
@@ -133,13 +73,12 @@ impl Writer {
 }
 
 impl Work {
-    fn run(self, shard: Shard, shelf: &dyn Shelf, journal: &dyn Journal) -> Result<(), ShelfError> {
+    fn run(self, shard: Shard, shelf: &dyn Shelf, journal: &dyn Journal) -> Result<(), Error> {
         match self {
             Work::Put(snapshots) => shelf.put(shard, &snapshots),
             Work::Touch(cells) => shelf.touch(shard, &cells),
             Work::Cut => {
-                let to = shelf.safe_to_cut(shard)?;
-                if to > Seq::NONE {
+                if let Some(to) = shelf.safe_to_cut(shard).filter(|to| *to > Seq::NONE) {
                     debug!(shard = shard.0, %to, "journal may be cut");
                     journal.truncate(crate::journal::Shard(shard.0), to);
                 }

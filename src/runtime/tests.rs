@@ -160,10 +160,11 @@ fn rename(name: &str) -> event::Command {
 
 /// The event's name in an answer.
 fn name(answer: Result<Answer<Reply>, Failure>) -> String {
-    match answer.unwrap().result.unwrap() {
-        Reply::Event(event::Reply::Event(event) | event::Reply::Created(event)) => event.spec.name,
-        other => panic!("not an event: {other:?}"),
-    }
+    let Reply::Event(event::Reply::Event(event) | event::Reply::Created(event)) = answer.unwrap().result.unwrap()
+    else {
+        panic!("not an event");
+    };
+    event.spec.name
 }
 
 /// Whether a future has its answer already.

@@ -7,8 +7,9 @@ use actors::ids;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::super::{Shelf, ShelfError, Stored};
+use super::super::{Shelf, Stored};
 use crate::journal::{AppendError, Health, Journal, ReplayError, Seq, Shard, Space, Status, Unavailable, Visit};
+use crate::snapshots::Error;
 
 /// An append that waits for the test's word.
 pub(super) struct Held {
@@ -142,10 +143,13 @@ impl Journal for JournalDouble {
     }
 }
 
-/// Snapshots by shard and cell, oldest first.
+/// Whose: shard and name.
+type CellName = (u16, Vec<u8>);
+
+/// Snapshots by cell, oldest first.
 #[derive(Default)]
 pub(super) struct ShelfDouble {
-    kept: Mutex<BTreeMap<(u16, Vec<u8>), Vec<Stored>>>,
+    kept: Mutex<BTreeMap<CellName, Vec<Stored>>>,
 }
 
 impl ShelfDouble {
@@ -154,23 +158,24 @@ impl ShelfDouble {
     }
 
     /// The newest bytes of every cell.
-    pub(super) fn bytes(&self) -> BTreeMap<(u16, Vec<u8>), Vec<u8>> {
+    pub(super) fn bytes(&self) -> BTreeMap<CellName, Vec<u8>> {
         let kept = self.kept.lock().unwrap();
         kept.iter().filter_map(|(cell, all)| Some((cell.clone(), all.last()?.bytes.clone()))).collect()
     }
 }
 
 impl Shelf for ShelfDouble {
-    fn newest(&self, shard: ids::Shard) -> Result<Vec<Stored>, ShelfError> {
+    fn cells(&self, shard: ids::Shard) -> Vec<Vec<u8>> {
         let kept = self.kept.lock().unwrap();
-        Ok(kept.iter().filter(|((of, _), _)| *of == shard.0).filter_map(|(_, all)| all.last().cloned()).collect())
+        kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect()
     }
 
-    fn newest_of(&self, shard: ids::Shard, cell: &[u8]) -> Result<Option<Stored>, ShelfError> {
-        Ok(self.kept.lock().unwrap().get(&(shard.0, cell.to_vec())).and_then(|all| all.last().cloned()))
+    fn newest(&self, shard: ids::Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
+        let kept = self.kept.lock().unwrap();
+        kept.get(&(shard.0, cell.to_vec())).and_then(|all| all.last()).map(|stored| (stored.seq, stored.bytes.clone()))
     }
 
-    fn put(&self, shard: ids::Shard, snapshots: &[Stored]) -> Result<(), ShelfError> {
+    fn put(&self, shard: ids::Shard, snapshots: &[Stored]) -> Result<(), Error> {
         let mut kept = self.kept.lock().unwrap();
         for snapshot in snapshots {
             let all = kept.entry((shard.0, snapshot.cell.clone())).or_default();
@@ -181,17 +186,17 @@ impl Shelf for ShelfDouble {
         Ok(())
     }
 
-    fn touch(&self, shard: ids::Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError> {
+    fn touch(&self, shard: ids::Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), Error> {
         for (cell, seq) in cells {
-            let newest = self.newest_of(shard, cell)?.unwrap();
-            self.put(shard, &[Stored { seq: *seq, ..newest }])?;
+            let (_, bytes) = self.newest(shard, cell).unwrap();
+            self.put(shard, &[Stored { cell: cell.clone(), seq: *seq, bytes }])?;
         }
         Ok(())
     }
 
-    fn safe_to_cut(&self, shard: ids::Shard) -> Result<Seq, ShelfError> {
+    fn safe_to_cut(&self, shard: ids::Shard) -> Option<Seq> {
         let kept = self.kept.lock().unwrap();
         let of_shard = kept.iter().filter(|((of, _), _)| *of == shard.0);
-        Ok(of_shard.map(|(_, all)| if all.len() < 2 { Seq::NONE } else { all[0].seq }).min().unwrap_or_default())
+        of_shard.map(|(_, all)| if all.len() < 2 { Seq::NONE } else { all[0].seq }).min()
     }
 }

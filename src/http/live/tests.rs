@@ -1,0 +1,386 @@
+//! Live sessions over real sockets, with a client that is not ours.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpServer};
+use actors::block::{SeatState, pack};
+use actors::event::Sale;
+use actors::feed::Feed;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::*;
+use crate::board::fixture::{self, EVENT, Owner, description, opening, seated, standing};
+use crate::board::{CHANGES_MAX, Observer};
+
+const SETTINGS: Settings = Settings {
+    sessions_max: 100,
+    queue_max: 256,
+    counts_interval: Duration::from_millis(20),
+    idle_timeout: Duration::from_secs(60),
+    unread_max: Duration::from_secs(60),
+};
+
+struct Sessions {
+    open: watch::Sender<usize>,
+    resynced: watch::Sender<usize>,
+}
+
+impl Observer for Sessions {
+    fn sessions(&self, open: usize) {
+        self.open.send_replace(open);
+    }
+
+    fn resynced(&self) {
+        self.resynced.send_modify(|count| *count += 1);
+    }
+}
+
+/// A node with one event: block `A` of 10 rows of 1,000 seats, and a standing block `FLOOR`.
+struct Node {
+    board: Arc<Board>,
+    live: Arc<Live>,
+    address: SocketAddr,
+    handle: ServerHandle,
+    sessions: Arc<Sessions>,
+    /// How many connections have ended.
+    ended: watch::Sender<usize>,
+}
+
+/// Lives as long as a connection.
+struct Ending(watch::Sender<usize>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.send_modify(|ended| *ended += 1);
+    }
+}
+
+type Client = WebSocketStream<TcpStream>;
+
+impl Node {
+    fn start(settings: Settings) -> Self {
+        let sessions = Arc::new(Sessions { open: watch::Sender::new(0), resynced: watch::Sender::new(0) });
+        let (board, _) = fixture::board(sessions.clone());
+        board.publish(opening(&description(EVENT, vec![seated("A", 10, 1000), standing("FLOOR", 5000)])));
+        let board = Arc::new(board);
+        let live = Arc::new(Live::new(board.clone(), settings));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = live.clone();
+        let server = HttpServer::new(move || {
+            App::new().app_data(Data::new(shared.hub())).route("/v1/events/{event}/live", web::get().to(super::live))
+        });
+        let ended = watch::Sender::new(0);
+        let ending = ended.clone();
+        let server = server.workers(2).disable_signals().on_connect(move |io, connection| {
+            limit_unread(io, settings.unread_max);
+            connection.insert(Ending(ending.clone()));
+        });
+        let server = server.listen(listener).unwrap().run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Self { board, live, address, handle, sessions, ended }
+    }
+
+    async fn connect(&self, query: &str) -> Client {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.open(stream, query).await
+    }
+
+    async fn open(&self, stream: TcpStream, query: &str) -> Client {
+        let url = format!("ws://{}/v1/events/{EVENT}/live{query}", self.address);
+        client_async(url, stream).await.unwrap().0
+    }
+
+    async fn refusal(&self, path: &str) -> (u16, Value) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let refused = client_async(format!("ws://{}{path}", self.address), stream).await.unwrap_err();
+        let Error::Http(response) = refused else { panic!("{refused}") };
+        (response.status().as_u16(), serde_json::from_slice(response.body().as_deref().unwrap()).unwrap())
+    }
+
+    async fn sessions_become(&self, wanted: usize) {
+        self.sessions.open.subscribe().wait_for(|open| *open == wanted).await.unwrap();
+    }
+
+    async fn stop(self) {
+        self.live.close();
+        self.handle.stop(false).await;
+    }
+}
+
+/// The next message that is not a ping.
+async fn next(client: &mut Client) -> Value {
+    loop {
+        if let Message::Text(text) = client.next().await.unwrap().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+/// The close that ends the session, and its code.
+async fn closed(client: &mut Client) -> u16 {
+    loop {
+        if let Message::Close(reason) = client.next().await.unwrap().unwrap() {
+            return reason.unwrap().code.into();
+        }
+    }
+}
+
+fn change(seq: u64, seats: Value) -> Value {
+    json!({"type": "change", "block": "A", "seq": seq, "seats": seats})
+}
+
+#[actix_web::test]
+async fn a_board_comes_first_then_every_change_in_order() {
+    let node = Node::start(SETTINGS);
+    let mut owner = Owner::new("A", 10_000);
+    node.board.publish(vec![owner.set([17], SeatState::Held)]);
+    let mut clients = [node.connect("?blocks=A").await, node.connect("?blocks=A,FLOOR").await];
+    for client in &mut clients {
+        let mut boards = vec![next(client).await];
+        if boards[0]["block"] == "FLOOR" {
+            boards.push(next(client).await);
+        }
+        let board = boards.pop().unwrap();
+        assert_eq!((&board["type"], &board["block"], &board["seq"]), (&json!("board"), &json!("A"), &json!(1)));
+        assert_eq!(board["seats"], STANDARD.encode(pack(owner.seats.iter().copied())));
+    }
+    let floor = json!({"type": "board", "block": "FLOOR", "seq": 0, "seats": "", "free": 5000, "held": 0, "sold": 0,
+        "blocked": 0});
+    node.board.publish(vec![owner.set([17, 18], SeatState::Sold)]);
+    node.board.publish((0..100).map(|seat| owner.set([seat], SeatState::Held)).collect());
+    for client in &mut clients {
+        let mut message = next(client).await;
+        if message["block"] == "FLOOR" {
+            assert_eq!(message, floor);
+            message = next(client).await;
+        }
+        assert_eq!(message, change(2, json!([[17, 2], [18, 2]])));
+        for seat in 0..100 {
+            assert_eq!(next(client).await, change(seat + 3, json!([[seat, 1]])));
+        }
+    }
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn who_comes_back_gets_what_was_missed() {
+    let node = Node::start(SETTINGS);
+    let mut owner = Owner::new("A", 10_000);
+    let changes = CHANGES_MAX as u32 + 100;
+    node.board.publish((0..changes).map(|seat| owner.set([seat], SeatState::Held)).collect());
+    let last = u64::from(changes);
+
+    let mut near = node.connect(&format!("?resume=A:{}", last - 2)).await;
+    assert_eq!(next(&mut near).await["seq"], last - 1);
+    assert_eq!(next(&mut near).await["seq"], last);
+
+    let mut far = node.connect(&format!("?resume=A:{}", last - CHANGES_MAX as u64)).await;
+    for seq in last - CHANGES_MAX as u64 + 1..=last {
+        assert_eq!(next(&mut far).await["seq"], seq);
+    }
+    for gone in [0, 99, last + 1, u64::MAX] {
+        let mut client = node.connect(&format!("?resume=A:{gone}")).await;
+        let board = next(&mut client).await;
+        assert_eq!((&board["type"], &board["seq"]), (&json!("board"), &json!(last)), "{gone}");
+    }
+    let mut current = node.connect(&format!("?resume=A:{last}")).await;
+    node.board.publish(vec![owner.set([0], SeatState::Sold)]);
+    for client in [&mut near, &mut far, &mut current] {
+        assert_eq!(next(client).await, change(last + 1, json!([[0, 2]])));
+    }
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn counts_come_at_once_and_when_they_change() {
+    let node = Node::start(SETTINGS);
+    let mut owner = Owner::new("A", 10_000);
+    let mut client = node.connect("").await;
+    let counts = |free, held| json!({"type": "counts", "blocks": [["A", free, held, 0], ["FLOOR", 5000, 0, 0]]});
+    assert_eq!(next(&mut client).await, counts(10_000, 0));
+    node.board.publish((0..50).map(|seat| owner.set([seat], SeatState::Held)).collect());
+    assert_eq!(next(&mut client).await, counts(9_950, 50));
+    // A change that leaves the counts as they are is not told; the next one that changes them is.
+    node.board.publish(vec![owner.set([], SeatState::Held)]);
+    node.board.publish(vec![owner.set([50], SeatState::Held)]);
+    assert_eq!(next(&mut client).await, counts(9_949, 51));
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn a_pause_of_the_sale_is_told_to_all() {
+    let node = Node::start(SETTINGS);
+    let mut clients = [node.connect("").await, node.connect("?blocks=A").await];
+    for client in &mut clients {
+        next(client).await;
+    }
+    let mut paused = description(EVENT, vec![seated("A", 10, 1000), standing("FLOOR", 5000)]);
+    (paused.sale, paused.revision) = (Sale::Paused, 2);
+    node.board.publish(vec![Feed::Event(Box::new(paused))]);
+    for client in &mut clients {
+        assert_eq!(next(client).await, json!({"type": "event", "event": EVENT, "status": "paused", "revision": 2}));
+    }
+    node.stop().await;
+}
+
+/// A client that takes little off the wire at a time.
+async fn narrow(node: &Node) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(node.address).await.unwrap()
+}
+
+#[actix_web::test]
+async fn a_reader_that_falls_behind_gets_a_board_and_ends_up_right() {
+    let node = Node::start(SETTINGS);
+    let mut owner = Owner::new("A", 10_000);
+    let mut client = node.open(narrow(&node).await, "?blocks=A").await;
+    let mut seats = next(&mut client).await;
+    assert_eq!(seats["type"], "board");
+    // Far more than the buffers of two sockets hold, while nobody reads.
+    let changes = 3000_u32;
+    for n in 0..changes {
+        let row = n % 10 * 1000;
+        let state = if n % 20 < 10 { SeatState::Held } else { SeatState::Free };
+        node.board.publish(vec![owner.set(row..row + 1000, state)]);
+    }
+    let (mut seq, mut boards, mut received) = (0, 0, 0);
+    while seq < u64::from(changes) {
+        let message = next(&mut client).await;
+        received += 1;
+        let now = message["seq"].as_u64().unwrap();
+        match message["type"].as_str().unwrap() {
+            "change" => assert_eq!(now, seq + 1, "no change is missing"),
+            "board" => {
+                assert!(now > seq);
+                boards += 1;
+                seats = message;
+            }
+            other => panic!("{other}"),
+        }
+        seq = now;
+    }
+    assert!(boards > 0 && received < changes, "{boards} boards, {received} messages");
+    assert!(*node.sessions.resynced.borrow() > 0);
+    drop(seats);
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn a_reader_that_takes_nothing_is_dropped() {
+    let node = Node::start(Settings { unread_max: Duration::from_millis(100), ..SETTINGS });
+    let mut owner = Owner::new("A", 10_000);
+    let client = node.open(narrow(&node).await, "?blocks=A").await;
+    node.sessions_become(1).await;
+    while *node.sessions.open.borrow() == 1 {
+        node.board.publish(vec![owner.set(0..1000, SeatState::Held)]);
+        tokio::task::yield_now().await;
+    }
+    // Its connection ends too, although what was under way is still not read.
+    node.ended.subscribe().wait_for(|ended| *ended == 1).await.unwrap();
+    drop(client);
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn a_silent_client_is_closed() {
+    let node = Node::start(Settings { idle_timeout: Duration::from_millis(60), ..SETTINGS });
+    let mut talking = node.connect("?blocks=A").await;
+    let mut silent = TcpStream::connect(node.address).await.unwrap();
+    let hello = format!(
+        "GET /v1/events/{EVENT}/live HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    silent.write_all(hello.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    let reading = silent.read_to_end(&mut heard);
+    // Reading answers pings: this client is not silent while the other one is.
+    let pinged = async { while talking.next().await.is_some_and(|message| message.is_ok()) {} };
+    tokio::select! {
+        read = reading => drop(read.unwrap()),
+        () = pinged => panic!("the client that answers was closed"),
+    }
+    assert!(heard.ends_with(b"no sign of life"));
+    node.sessions_become(1).await;
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn what_cannot_be_followed_is_refused_before_the_upgrade() {
+    let node = Node::start(SETTINGS);
+    let of = |path: &'static str| node.refusal(path);
+    assert_eq!(of("/v1/events/other/live").await.1["code"], "unknown_event");
+    let (status, problem) = of("/v1/events/aurora/live?blocks=A,Z").await;
+    assert_eq!((status, &problem["code"], &problem["block"]), (404, &json!("unknown_block"), &json!("Z")));
+    let (status, problem) = of("/v1/events/aurora/live?resume=A").await;
+    assert_eq!((status, &problem["errors"][0]["field"]), (400, &json!("resume")));
+    let mut plain = TcpStream::connect(node.address).await.unwrap();
+    plain.write_all(b"GET /v1/events/aurora/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad_request"), "{answer}");
+    assert_eq!(node.live.sessions(), 0);
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn one_session_too_many_is_refused_until_another_ends() {
+    let node = Node::start(Settings { sessions_max: 1, ..SETTINGS });
+    let mut first = node.connect("?blocks=A").await;
+    let (status, problem) = node.refusal("/v1/events/aurora/live").await;
+    assert_eq!((status, &problem["code"]), (503, &json!("overloaded")));
+    first.close(None).await.unwrap();
+    node.sessions_become(0).await;
+    next(&mut node.connect("").await).await;
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn the_end_of_the_node_is_told() {
+    let node = Node::start(SETTINGS);
+    let mut clients = [node.connect("?blocks=A").await, node.connect("").await];
+    for client in &mut clients {
+        next(client).await;
+    }
+    node.live.close();
+    for client in &mut clients {
+        assert_eq!(closed(client).await, 1001);
+    }
+    node.sessions_become(0).await;
+    assert_eq!(node.refusal("/v1/events/aurora/live").await.1["code"], "not_ready");
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_says_too_much_is_closed() {
+    let node = Node::start(SETTINGS);
+    let mut client = node.connect("").await;
+    client.send(Message::Text("x".repeat(100).into())).await.unwrap();
+    client.send(Message::Ping("are you there".into())).await.unwrap();
+    loop {
+        if let Message::Pong(payload) = client.next().await.unwrap().unwrap() {
+            assert_eq!(payload, "are you there");
+            break;
+        }
+    }
+    client.send(Message::Text("x".repeat(INBOUND_MAX + 1).into())).await.unwrap();
+    assert_eq!(closed(&mut client).await, 1009);
+    node.sessions_become(0).await;
+    node.stop().await;
+}

@@ -1,0 +1,245 @@
+//! The edge over real sockets, in front of real machines: a small node with a payment provider in the test's hands.
+
+#![allow(clippy::unwrap_used)]
+
+mod buying;
+mod client;
+mod rubbish;
+mod selling;
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use actix_web::dev::ServerHandle;
+use actors::address::Address;
+use actors::feed::Feed;
+use actors::gateway::{Call, Heard};
+use actors::ids::Shard;
+use actors::message::Message;
+use actors::notice::{self, Letter};
+use actors::payment;
+use actors::policy::Policy;
+use serde_json::{Value, json};
+
+use super::limits::Limits;
+use super::{Readiness, State, serve};
+use crate::auth::{self, Auth};
+use crate::board::{self, Board};
+use crate::config::Config;
+use crate::dispatch::Dispatch;
+use crate::journal::{self, Embedded, Seq};
+use crate::runtime::{FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, ShelfError, Stored};
+use crate::telemetry::Metrics;
+use crate::tickets::TicketKey;
+
+use client::{Answer, Ask};
+
+const SECRET: &str = "a secret of at least thirty-two bytes";
+const SHARDS: u16 = 4;
+
+/// A node that serves, and what its test may do to the world around it.
+struct Office {
+    state: Arc<State>,
+    provider: Arc<Provider>,
+    address: std::net::SocketAddr,
+    organizer: String,
+    door: ServerHandle,
+    runtime: Runtime,
+    journal: Arc<Embedded>,
+    _dir: tempfile::TempDir,
+}
+
+/// The payment provider: answers at once, unless it is silent.
+#[derive(Default)]
+struct Provider {
+    dispatch: OnceLock<Dispatch>,
+    silent: AtomicBool,
+}
+
+impl Outward for Provider {
+    fn call(&self, from: Address, call: Call) {
+        if self.silent.load(Ordering::SeqCst) {
+            return;
+        }
+        let (payment, attempt, heard) = match call {
+            Call::Charge { payment, attempt, token, .. } if token == "tok_declined" => {
+                (payment, attempt, Heard::Declined("card_declined".to_owned()))
+            }
+            Call::Charge { payment, attempt, .. } => (payment, attempt, Heard::Captured),
+            Call::Status { payment, attempt } => (payment, attempt, Heard::NotFound),
+            Call::Refund { payment, attempt, .. } => (payment, attempt, Heard::Refunded),
+        };
+        self.tell(from, payment::Command::Heard { payment, attempt, heard }.into());
+    }
+
+    fn deliver(&self, from: Address, letter: Letter) {
+        let delivered = notice::Command::Delivered { order: letter.order, kind: letter.kind };
+        self.tell(from, delivered.into());
+    }
+}
+
+impl Provider {
+    fn tell(&self, to: Address, message: Message) {
+        self.dispatch.get().unwrap().tell(to, message);
+    }
+}
+
+struct ToBoard(Arc<Board>);
+
+impl FeedSink for ToBoard {
+    fn publish(&self, feed: Vec<Feed>) {
+        self.0.publish(feed);
+    }
+}
+
+/// A shelf that keeps nothing: these nodes do not start twice.
+struct NoShelf;
+
+impl Shelf for NoShelf {
+    fn newest(&self, _: Shard) -> Result<Vec<Stored>, ShelfError> {
+        Ok(Vec::new())
+    }
+
+    fn newest_of(&self, _: Shard, _: &[u8]) -> Result<Option<Stored>, ShelfError> {
+        Ok(None)
+    }
+
+    fn put(&self, _: Shard, _: &[Stored]) -> Result<(), ShelfError> {
+        Ok(())
+    }
+
+    fn touch(&self, _: Shard, _: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError> {
+        Ok(())
+    }
+
+    fn safe_to_cut(&self, _: Shard) -> Result<Seq, ShelfError> {
+        Ok(Seq(0))
+    }
+}
+
+/// Runs a story in a node with these settings.
+fn story<F: Future<Output = Office>>(sets: &[&str], tell: impl FnOnce(Office) -> F) {
+    actix_rt::System::new().block_on(async {
+        let office = tell(Office::open(sets)).await;
+        office.door.stop(false).await;
+        office.runtime.stop().await;
+        office.journal.close();
+    });
+}
+
+impl Office {
+    fn open(sets: &[&str]) -> Office {
+        let dir = tempfile::tempdir().unwrap();
+        let (organizer, digest) = auth::new_key();
+        let mut all = vec![
+            format!("auth.hs256_secret={SECRET}"),
+            format!("auth.organizer_keys=[\"{digest}\"]"),
+            format!("cluster.shards={SHARDS}"),
+            "http.workers=1".to_owned(),
+            "limits.customer=".to_owned(),
+        ];
+        all.extend(sets.iter().map(|set| (*set).to_owned()));
+        let config = Config::load(None, &all).unwrap();
+        let (journal, _) = Embedded::open(dir.path(), small_journal(), Arc::new(journal::Silent)).unwrap();
+        let journal = Arc::new(journal);
+        let board = Arc::new(Board::new(board::Settings::new(SHARDS)));
+        let provider = Arc::new(Provider::default());
+        let runtime = Runtime::start(Parts {
+            journal: journal.clone(),
+            snapshots: Arc::new(NoShelf),
+            policy: Policy { shards: SHARDS, ..Policy::default() },
+            settings: Settings { arbiters: 1, fault_injection: true, ..Settings::default() },
+            feed: Arc::new(ToBoard(board.clone())),
+            outward: provider.clone(),
+            hooks: Arc::new(NoHooks),
+        })
+        .unwrap();
+        let dispatch = Dispatch::local(&runtime);
+        assert!(provider.dispatch.set(dispatch.clone()).is_ok());
+        let silent = provider.clone();
+        let state = Arc::new(State {
+            limits: Limits::new(&config.limits),
+            auth: Auth::new(&config.auth).unwrap(),
+            tickets: Arc::new(TicketKey::from_secret(&[7; 32])),
+            readiness: Arc::new(Readiness::default()),
+            payments_paused: Box::new(move || silent.silent.load(Ordering::SeqCst)),
+            metrics: Arc::new(Metrics::new()),
+            before_scrape: Box::new(|| ()),
+            board,
+            dispatch,
+            config,
+        });
+        state.readiness.ready();
+        let door = serve(TcpListener::bind("127.0.0.1:0").unwrap(), state.clone()).unwrap();
+        actix_rt::spawn(door.server);
+        Office { state, provider, address: door.address, organizer, door: door.handle, runtime, journal, _dir: dir }
+    }
+
+    fn token(&self, customer: &str) -> String {
+        let now = crate::clock::now().0 / 1000;
+        auth::mint(&self.state.config.auth, customer, std::time::Duration::from_secs(3600), now).unwrap()
+    }
+
+    /// A request of nobody in particular.
+    fn ask(&self, method: &str, path: &str) -> Ask {
+        Ask::new(self.address, method, path)
+    }
+
+    /// A request of a customer.
+    fn buyer(&self, customer: &str, method: &str, path: &str) -> Ask {
+        self.ask(method, path).bearer(&self.token(customer))
+    }
+
+    /// A request of the organizer.
+    fn seller(&self, method: &str, path: &str) -> Ask {
+        self.ask(method, path).bearer(&self.organizer)
+    }
+
+    /// Puts a small concert on sale: block A with two rows of ten, block B with one row of four, ten standing places.
+    async fn concert(&self, id: &str) {
+        let body = json!({
+            "id": id, "name": "Aurora", "venue": "Harbour", "starts_at": "2099-06-12T19:00:00Z", "currency": "EUR",
+            "rules": {"max_per_customer": 6},
+            "blocks": [
+                {"id": "A", "kind": "seated", "price": 8500, "rows": 2, "seats_per_row": 10},
+                {"id": "B", "kind": "seated", "price": 4000, "rows": [{"row": "AA", "seats": 4}]},
+                {"id": "FLOOR", "kind": "standing", "price": 7000, "capacity": 10},
+            ],
+        });
+        let answer = self.seller("POST", "/v1/events").json(&body).send().await;
+        assert_eq!((answer.status, answer.json["status"].as_str()), (201, Some("on_sale")), "{}", answer.json);
+    }
+
+    /// Holds what is asked; the answer must be 201.
+    async fn hold(&self, customer: &str, event: &str, want: Value) -> Answer {
+        let answer = self.buyer(customer, "POST", &format!("/v1/events/{event}/holds")).json(&want).send().await;
+        assert_eq!(answer.status, 201, "{}", answer.json);
+        answer
+    }
+
+    /// Orders holds; the answer must be 202.
+    async fn order(&self, customer: &str, holds: &[&str], token: &str) -> Answer {
+        let body = json!({"holds": holds, "email": "ann@example.org", "payment": {"token": token}});
+        let answer = self.buyer(customer, "POST", "/v1/orders").json(&body).send().await;
+        assert_eq!(answer.status, 202, "{}", answer.json);
+        answer
+    }
+
+    /// Follows an order until it is in that state.
+    async fn follow(&self, customer: &str, order: &str, state: &str) -> Value {
+        for _ in 0..20 {
+            let ask = self.buyer(customer, "GET", &format!("/v1/orders/{order}")).header("prefer", "wait=5");
+            let answer = ask.send().await;
+            assert_eq!(answer.status, 200, "{}", answer.json);
+            if answer.json["state"] == state {
+                return answer.json;
+            }
+        }
+        panic!("order {order} does not become {state}");
+    }
+}
+
+fn small_journal() -> journal::Options {
+    journal::Options { segment_bytes: 8 << 20, group_bytes_max: 1 << 20, ..journal::Options::default() }
+}

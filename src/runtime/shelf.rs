@@ -1,0 +1,66 @@
+//! The shelf: what the runtime needs of a snapshot store, so that a test or the simulation can bring its own.
+
+use actors::ids::Shard;
+
+use crate::journal::{self, Seq};
+use crate::snapshots::{Error, Put, Snapshots};
+
+/// A snapshot to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Whose: see [`super::format::encode_address`].
+    pub cell: Vec<u8>,
+    /// Complete up to this record of its shard.
+    pub seq: Seq,
+    /// See [`super::format::encode_snapshot`].
+    pub bytes: Vec<u8>,
+}
+
+/// Keeps the two newest snapshots of each cell. All calls block.
+pub trait Shelf: Send + Sync + 'static {
+    /// The cells of a shard of which anything is kept, whether it can be read or not.
+    fn cells(&self, shard: Shard) -> Vec<Vec<u8>>;
+
+    /// The newest snapshot of a cell that can be verified: the record up to which it is complete, and its bytes.
+    fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)>;
+
+    /// Keeps snapshots of several cells, durable together, and reads them back; older ones beyond two may go after that.
+    ///
+    /// # Errors
+    /// Some are not kept, or cannot be verified.
+    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), Error>;
+
+    /// The newest snapshots of these cells are complete up to a later record as well.
+    ///
+    /// # Errors
+    /// Some are not noted.
+    fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), Error>;
+
+    /// The record up to which the shard's journal may be cut: of every cell kept here two verified snapshots contain it.
+    fn safe_to_cut(&self, shard: Shard) -> Option<Seq>;
+}
+
+impl Shelf for Snapshots {
+    fn cells(&self, shard: Shard) -> Vec<Vec<u8>> {
+        self.actors(journal::Shard(shard.0))
+    }
+
+    fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
+        Snapshots::newest(self, journal::Shard(shard.0), cell).snapshot
+    }
+
+    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), Error> {
+        let puts: Vec<Put<'_>> =
+            snapshots.iter().map(|Stored { cell, seq, bytes }| Put { actor: cell, seq: *seq, bytes }).collect();
+        self.put_all(journal::Shard(shard.0), &puts)
+    }
+
+    fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), Error> {
+        let touches: Vec<(&[u8], Seq)> = cells.iter().map(|(cell, seq)| (cell.as_slice(), *seq)).collect();
+        self.touch_all(journal::Shard(shard.0), &touches)
+    }
+
+    fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
+        Snapshots::safe_to_cut(self, journal::Shard(shard.0))
+    }
+}
