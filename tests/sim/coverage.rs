@@ -146,10 +146,6 @@ impl Coverage {
         let missing = cells.filter(|(row, fault)| expected(row, *fault) && !self.met.contains_key(&(*row, *fault)));
         missing.map(|(row, fault)| format!("{row} × {}", fault.title())).collect()
     }
-
-    pub(crate) fn of(&self, what: &str) -> u64 {
-        self.counts.get(what).copied().unwrap_or(0)
-    }
 }
 
 impl fmt::Display for Coverage {

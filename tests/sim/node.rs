@@ -290,7 +290,7 @@ fn run<M: Hosted>(
     }
     match log.write(address, &entries, told) {
         Ok(seq) => Ok((Some(seq), None)),
-        Err((error, _)) => Err(error.to_string()),
+        Err(refused) => Err(refused.0.to_string()),
     }
 }
 

@@ -366,9 +366,11 @@ impl World {
         let mut image = Image::new(shard, base).only(cells.to_vec());
         let refused = |error: stampede::runtime::recovery::RecoveryError| format!("cells cannot be rebuilt: {error}");
         for cell in cells {
-            let stored = self.snapshots.newest_of(shard, &format::encode_address(cell)).map_err(|e| e.to_string())?;
-            if let Some(stored) = stored {
-                image.snapshot(cell.clone(), stored.seq, &stored.bytes).map_err(refused)?;
+            let name = format::encode_address(cell);
+            match self.snapshots.newest(shard, &name) {
+                Some((seq, bytes)) => image.snapshot(cell.clone(), seq, &bytes).map_err(refused)?,
+                None if self.snapshots.cells(shard).contains(&name) => image.without_snapshot(cell).map_err(refused)?,
+                None => {}
             }
         }
         image.check_snapshots().map_err(refused)?;
@@ -449,7 +451,7 @@ impl World {
         let complete = round.complete;
         *round = Round::default();
         if complete && node.group.is_empty() {
-            let to = self.snapshots.safe_to_cut(*id).map_err(|error| error.to_string())?;
+            let to = self.snapshots.safe_to_cut(*id).unwrap_or(Seq::NONE);
             let mut journal = node.journal.log();
             journal.truncate(journal::Shard(id.0), to);
             let deleted = journal.delete_unneeded();

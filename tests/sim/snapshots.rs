@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actors::ids::Shard;
 use stampede::journal::Seq;
-use stampede::runtime::{Shelf, ShelfError, Stored};
+use stampede::runtime::{Shelf, Stored};
+use stampede::snapshots::Error;
 
 use crate::chance::Chance;
 
@@ -35,13 +36,13 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    fn cells(&self) -> MutexGuard<'_, Cells> {
+    fn kept(&self) -> MutexGuard<'_, Cells> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Turns a bit of the newest snapshot of a cell that has a sound one to fall back on. Says whether it did.
     pub(crate) fn rot(&self, chance: &mut Chance) -> bool {
-        let mut cells = self.cells();
+        let mut cells = self.kept();
         let mut targets: Vec<&mut Vec<Kept>> =
             cells.values_mut().filter(|kept| kept.len() == 2 && kept.iter().all(Kept::is_sound)).collect();
         if targets.is_empty() {
@@ -53,32 +54,21 @@ impl Snapshots {
         newest.bytes[byte] ^= 1 << chance.between(0, 7);
         true
     }
-
-    fn best(kept: &[Kept]) -> Option<&Kept> {
-        kept.iter().rev().find(|kept| kept.is_sound())
-    }
 }
 
 impl Shelf for Snapshots {
-    fn newest(&self, shard: Shard) -> Result<Vec<Stored>, ShelfError> {
-        let cells = self.cells();
-        let mine = cells.iter().filter(|((of, _), _)| *of == shard.0);
-        Ok(mine
-            .filter_map(|((_, cell), kept)| {
-                let kept = Self::best(kept)?;
-                Some(Stored { cell: cell.clone(), seq: kept.seq, bytes: kept.bytes.clone() })
-            })
-            .collect())
+    fn cells(&self, shard: Shard) -> Vec<Vec<u8>> {
+        self.kept().keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect()
     }
 
-    fn newest_of(&self, shard: Shard, cell: &[u8]) -> Result<Option<Stored>, ShelfError> {
-        let cells = self.cells();
-        let kept = cells.get(&(shard.0, cell.to_vec())).and_then(|kept| Self::best(kept));
-        Ok(kept.map(|kept| Stored { cell: cell.to_vec(), seq: kept.seq, bytes: kept.bytes.clone() }))
+    fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
+        let cells = self.kept();
+        let kept = cells.get(&(shard.0, cell.to_vec()))?.iter().rev().find(|kept| kept.is_sound())?;
+        Some((kept.seq, kept.bytes.clone()))
     }
 
-    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), ShelfError> {
-        let mut cells = self.cells();
+    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), Error> {
+        let mut cells = self.kept();
         for Stored { cell, seq, bytes } in snapshots.iter().cloned() {
             let kept = cells.entry((shard.0, cell)).or_default();
             // What cannot be verified is the first to go.
@@ -90,23 +80,23 @@ impl Shelf for Snapshots {
         Ok(())
     }
 
-    fn touch(&self, shard: Shard, touched: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError> {
+    fn touch(&self, shard: Shard, touched: &[(Vec<u8>, Seq)]) -> Result<(), Error> {
         for (cell, seq) in touched {
-            let newest = self.cells().get(&(shard.0, cell.clone())).and_then(|kept| kept.last().cloned());
+            let newest = self.kept().get(&(shard.0, cell.clone())).and_then(|kept| kept.last().cloned());
             // The one before it is older than the cell: only the newest itself can be confirmed.
-            let newest = newest.filter(Kept::is_sound).ok_or_else(|| ShelfError("nothing sound to confirm".into()))?;
+            let newest = newest.filter(Kept::is_sound).ok_or(Error::NothingToTouch)?;
             // An unchanged state is as good under the later number: it is stored again, so that two contain it.
             self.put(shard, &[Stored { cell: cell.clone(), seq: *seq, bytes: newest.bytes }])?;
         }
         Ok(())
     }
 
-    fn safe_to_cut(&self, shard: Shard) -> Result<Seq, ShelfError> {
-        let cells = self.cells();
+    fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
+        let cells = self.kept();
         let mine = cells.iter().filter(|((of, _), _)| *of == shard.0).map(|(_, kept)| {
             let sound: Vec<Seq> = kept.iter().filter(|kept| kept.is_sound()).map(|kept| kept.seq).collect();
             if sound.len() < 2 { Seq::NONE } else { sound[sound.len() - 2] }
         });
-        Ok(mine.min().unwrap_or(Seq::NONE))
+        mine.min()
     }
 }
