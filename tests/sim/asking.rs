@@ -6,10 +6,10 @@ use actors::order;
 use actors::refusal::Refusal;
 use actors::time::Span;
 
-use crate::clients::Wish;
+use crate::clients::{Asking, Wish};
 use crate::model::must;
 use crate::node::{Caller, Mail};
-use crate::world::{Event, Failure, Step, World};
+use crate::world::{Event, Failure, SKEW_MAX, Step, World};
 
 /// How long a customer waits for an answer.
 const PATIENCE: Span = Span::seconds(6);
@@ -39,9 +39,10 @@ impl World {
     /// An earlier request with its key once more, or its key under another request.
     fn ask_twice(&mut self) -> bool {
         let now = self.now;
-        let soon = self.plan.policy.idempotency_ttl;
+        let ttl = self.plan.policy.idempotency_ttl;
         let known = self.crowd.asking.iter().enumerate().filter(|(_, asking)| {
-            asking.key.is_some() && asking.told.is_some() && !asking.misuse && now + Span::seconds(25) < asking.first_sent + soon
+            let lasts = now + Span::seconds(25) < asking.first_sent + ttl;
+            asking.key.is_some() && asking.told.is_some() && !asking.misuse && lasts
         });
         let known: Vec<usize> = known.map(|(number, _)| number).collect();
         let Some(number) = self.chance.pick(&known).copied() else { return false };
@@ -52,7 +53,7 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, number: usize) {
-        let (to, asked) = self.crowd.request(number, self.now, &mut self.chance);
+        let (to, asked) = self.crowd.request(number, self.clock(), &mut self.chance);
         let asking = &self.crowd.asking[number];
         let caller = Caller { wish: number, attempt: asking.attempt };
         match (&asking.wish, &asked.command) {
@@ -107,7 +108,7 @@ impl World {
             }
         };
         if asking.misuse {
-            let remembered = self.now + Span(0) < asking.first_sent + Span::seconds(20);
+            let remembered = self.now < asking.first_sent + Span::seconds(20);
             let right = answer.result == Err(Refusal::IdempotencyKeyReused);
             must!(right || !remembered, "a key under another request is answered {answer:?}");
             return Ok(());
@@ -125,7 +126,7 @@ impl World {
             }
             other => other,
         };
-        let remembered = self.now < asking.first_sent + self.plan.policy.idempotency_ttl;
+        let remembered = self.remembers(asking);
         if let (Some(key), Some(told), true) = (asking.key, &asking.told, remembered) {
             must!(*told == result, "key {:x} was answered {told:?} and now {result:?}", key.digest.0);
         }
@@ -145,6 +146,11 @@ impl World {
             self.crowd.learn(who, reply);
         }
         Ok(())
+    }
+
+    /// Whether the node must still know the key, even when its clock was set forwards.
+    pub(crate) fn remembers(&self, asking: &Asking) -> bool {
+        self.now + Span(2 * SKEW_MAX) < asking.first_sent + self.plan.policy.idempotency_ttl
     }
 
     /// What the node said was surely not done may not be found.

@@ -78,7 +78,7 @@ impl World {
 
     /// One batch of a cell.
     pub(crate) fn turn(&mut self, address: &Address) -> Step {
-        let clock = self.now;
+        let clock = self.clock();
         let most = self.chance.between(1, 12) as usize;
         let Some(node) = &mut self.node else { return Ok(()) };
         let at = node.shard_of(address);
@@ -205,7 +205,7 @@ impl World {
     /// Another turn for what is left, and the timer.
     pub(crate) fn rearm(&mut self, address: &Address) -> Step {
         let epoch = self.epoch;
-        let now = self.now;
+        let (now, skew) = (self.clock(), self.skew);
         let Some(node) = &mut self.node else { return Ok(()) };
         let at = node.shard_of(address);
         let read_only = node.shards[at].read_only;
@@ -223,7 +223,8 @@ impl World {
         if let Some(due) = arm {
             // A timer is never early, and often a little late.
             let late = Span(self.chance.between(0, 3));
-            self.at(due.max(now) + late, Event::Timer { epoch, cell: address.clone() });
+            let when = Millis(due.max(now).0.saturating_add_signed(-skew));
+            self.at(when + late, Event::Timer { epoch, cell: address.clone() });
         }
         Ok(())
     }

@@ -73,7 +73,7 @@ impl World {
     pub(crate) fn recount(&mut self) -> Step {
         self.coverage.count("recounts");
         let policy = self.plan.policy;
-        let at = Moment { now: self.now, policy: &policy };
+        let at = Moment { now: self.clock(), policy: &policy };
         for (address, machine) in &self.truth.machines {
             match address {
                 Address::Block(name) => self.recount_block(at, name, machine)?,
@@ -212,7 +212,7 @@ impl World {
             for (hold, known) in &block.holds {
                 match known.stage {
                     HoldStage::Held => {
-                        must!(known.until > self.now, "hold {hold} of {} outlived its time", name.block);
+                        must!(known.until > self.clock(), "hold {hold} of {} outlived its time", name.block);
                     }
                     HoldStage::Bound(order) => return Err(format!("hold {hold} is still bound to {order}")),
                     HoldStage::Sold(order) => *sold.entry(order).or_default() += known.claim.quantity(),
@@ -255,13 +255,13 @@ impl World {
     /// Every key that was answered and is remembered gives the same answer again; whatever was told is still there.
     fn asked_again(&mut self) -> Step {
         let policy = self.plan.policy;
-        let at = Moment { now: self.now, policy: &policy };
+        let at = Moment { now: self.clock(), policy: &policy };
         let mut questions: BTreeMap<Address, Vec<(usize, Asked<Message>)>> = BTreeMap::new();
         for number in 0..self.crowd.asking.len() {
             let asking = &self.crowd.asking[number];
-            let remembered = self.now < asking.first_sent + policy.idempotency_ttl;
+            let remembered = self.remembers(asking);
             if asking.told.is_some() && !asking.misuse && asking.key.is_some() && remembered {
-                let (to, asked) = self.crowd.request(number, self.now, &mut self.chance);
+                let (to, asked) = self.crowd.request(number, self.clock(), &mut self.chance);
                 questions.entry(to).or_default().push((number, asked));
             }
         }

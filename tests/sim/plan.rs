@@ -82,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) snapshot_rot: u32,
     /// Recoveries after which bits of a copy of the disk are turned.
     pub(crate) journal_rot: u32,
+    /// Starts at which the wall clock was set, forwards or backwards.
+    pub(crate) clock_steps: u32,
 }
 
 fn sometimes(chance: &mut Chance, most: u64) -> u32 {
@@ -168,7 +170,7 @@ impl Plan {
             event: event(chance),
             customers: chance.between(2, 9) as usize,
             pace: Span(chance.between(200, 4000)),
-            active: Span::seconds(chance.between(30, 120)),
+            active: Span::seconds(chance.between(20, 90)),
             bus: BusRates {
                 lost: sometimes(chance, 300),
                 doubled: sometimes(chance, 200),
@@ -200,6 +202,7 @@ impl Plan {
             },
             snapshot_rot: sometimes(chance, 300),
             journal_rot: 500,
+            clock_steps: sometimes(chance, 500),
         };
         if chance.hit(50) { plan.without_faults() } else { plan }
     }
@@ -213,6 +216,7 @@ impl Plan {
         self.disk = Faults::default();
         self.every = Every { snapshot: self.every.snapshot, ..Every::default() };
         self.snapshot_rot = 0;
+        self.clock_steps = 0;
         self
     }
 }

@@ -20,13 +20,13 @@ use crate::coverage::Fault;
 use crate::model::must;
 use crate::node::{Cell, Held, Node, Round, ShardHost, Staged, picture};
 use crate::planted::Planted;
-use crate::world::{Event, Step, World};
+use crate::world::{Event, SKEW_MAX, Step, World};
 
 const LIMITS: Limits = Limits { record_bytes_max: 4096, record_turns_max: 32 };
 
 /// Small files, so that a life sees many of them come and go.
 fn options() -> Options {
-    Options { segment_bytes: 48 * 1024, group_bytes_max: 24 * 1024, ..Options::default() }
+    Options { segment_bytes: 24 * 1024, group_bytes_max: 8 * 1024, ..Options::default() }
 }
 
 impl World {
@@ -212,6 +212,10 @@ impl World {
         let faults = self.disk_faults();
         self.disk.set_faults(Faults { full: 0, ..faults });
         let fresh = self.chance.draw();
+        if !self.calm && self.chance.hit(self.plan.clock_steps) {
+            self.skew = self.chance.between(0, 2 * SKEW_MAX) as i64 - SKEW_MAX as i64;
+            self.coverage.count("clock steps");
+        }
         let (log, recovery) = match Log::open(self.product_disk(), options(), fresh) {
             Ok(opened) => opened,
             // The disk fails during recovery too; the next try finds no less.

@@ -85,6 +85,9 @@ pub(crate) struct Rates {
     pub(crate) letters: LetterRates,
 }
 
+/// How far the node's clock may be off after a start.
+pub(crate) const SKEW_MAX: u64 = 4000;
+
 /// Lines of the trace that are kept.
 const TRACE_MAX: usize = 120;
 
@@ -99,6 +102,8 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) chance: Chance,
     pub(crate) now: Millis,
+    /// How far the node's clock is behind (below 0) or ahead of the true time; set anew by a start.
+    pub(crate) skew: i64,
     queue: BTreeMap<(Millis, u64), Event>,
     order: u64,
     pub(crate) events: u64,
@@ -129,6 +134,7 @@ impl World {
             crowd: Crowd::new(&plan),
             chance,
             now: START,
+            skew: 0,
             queue: BTreeMap::new(),
             order: 0,
             events: 0,
@@ -170,6 +176,11 @@ impl World {
             self.again(mean, event);
         }
         self.after(plan.active, Event::Calm);
+    }
+
+    /// What the node's clock says.
+    pub(crate) fn clock(&self) -> Millis {
+        Millis(self.now.0.saturating_add_signed(self.skew))
     }
 
     pub(crate) fn rates(&self) -> Rates {
@@ -247,7 +258,8 @@ impl World {
             + 12 * policy.resend_max.0
             + 6 * (policy.gateway_timeout.0 + policy.gateway_backoff_max.0 + 8000)
             + 6 * (policy.letter_timeout.0 + policy.letter_backoff_max.0) * u64::from(policy.letter_attempts_max)
-            + 60_000;
+            + 60_000
+            + 2 * SKEW_MAX;
         START + self.plan.active + Span(waits)
     }
 
