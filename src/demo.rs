@@ -44,7 +44,8 @@ pub(super) fn add_secret(config: &mut Config) {
 pub(super) async fn open(node: &Node) -> Result<(), Failed> {
     let create = event::Command::Create(Box::new(concert()));
     let asked = actors::message::Message::from(create).into();
-    let answer = node.dispatch.ask(Address::Event(EVENT.into()), asked).await.map_err(|failure| format!("{failure:?}"))?;
+    let answer =
+        node.dispatch.ask(Address::Event(EVENT.into()), asked).await.map_err(|failure| format!("{failure:?}"))?;
     match answer.result {
         Ok(Reply::Event(_)) | Err(actors::refusal::Refusal::EventExists) => {}
         other => return Err(format!("the demo event was not created: {other:?}").into()),
@@ -67,7 +68,12 @@ fn concert() -> EventSpec {
             _ => ("Upper", 6_500),
         };
         let rows = (1..=20).map(|row| Row { name: row.to_string(), seats: 25 }).collect();
-        BlockSpec { id: format!("{nth:03}").as_str().into(), name: format!("{band} {nth}"), layout: Layout::Seated(rows), price }
+        BlockSpec {
+            id: format!("{nth:03}").as_str().into(),
+            name: format!("{band} {nth}"),
+            layout: Layout::Seated(rows),
+            price,
+        }
     };
     let floor =
         BlockSpec { id: "FLOOR".into(), name: "Floor".to_owned(), layout: Layout::Standing(5_000), price: 11_000 };

@@ -24,11 +24,8 @@ mod house;
 mod keys;
 mod ledger;
 pub mod limits;
-<<<<<<< HEAD
 pub mod live;
-=======
 mod meter;
->>>>>>> refs/heads/http
 mod ops;
 mod orders;
 mod pages;
@@ -65,11 +62,8 @@ use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
 
 use limits::Limits;
-<<<<<<< HEAD
 use live::Live;
-=======
 use meter::Meter;
->>>>>>> refs/heads/http
 
 pub use caller::{Buyer, Seller, Viewer};
 pub use problem::{Code, Problem};
@@ -178,7 +172,10 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     actix_web::rt::spawn(close_when_stopping(state.clone(), live.clone()));
     let data = Data::from(state);
     let server = HttpServer::new(move || {
-        App::new().app_data(Data::new(live.hub())).configure(|app| mount(app, data.clone())).wrap(from_fn(around::each_request))
+        App::new()
+            .app_data(Data::new(live.hub()))
+            .configure(|app| mount(app, data.clone()))
+            .wrap(from_fn(around::each_request))
     })
     .workers(workers)
     .keep_alive(keep_alive)

@@ -1,4 +1,14 @@
-
+//! Stampede: a ticket on-sale engine. How a request travels:
+//!
+//! ```text
+//!  http ──reads──▶ board (finished answers)
+//!    │
+//!    └─commands──▶ dispatch ──▶ runtime: cell (turn of a machine) ──▶ journal ──durable──▶ replies, messages, feed
+//!                                  │                                                          │
+//!                                  └──▶ snapshots                   board, live, outward (provider, letters) ◀┘
+//! ```
+//!
+//! The machines that decide are in the crate [`actors`]; [`node`] puts the parts together; [`config`] says what may be set.
 
 pub mod auth;
 pub mod board;

@@ -14,6 +14,7 @@ use stampede::config::Config;
 use stampede::journal::inspect;
 use stampede::node::Node;
 use stampede::runtime::format;
+use stampede::runtime::hosted::in_words;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -101,7 +102,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Serve(settings) => {
             let config = Config::load(settings.config.as_deref(), &settings.set)?;
             config.check_keys_present()?;
-            serve(config, |_| Ok(()))
+            serve(config, async |_| Ok(()))
         }
         Command::Key(Key::New) => {
             let (key, digest) = auth::new_key();
@@ -163,7 +164,10 @@ fn dump(dir: &Path) -> Result<ExitCode, Failed> {
     let mut out = std::io::stdout().lock();
     inspect::dump(dir, &mut |shard, seq, record| {
         for section in format::sections(record)? {
-            let line = format::describe(shard, seq, &section?)?;
+            let section = section?;
+            let line = serde_json::json!({
+                "shard": shard.0, "seq": seq.0, "cell": format!("{:?}", section.address), "entries": in_words(&section)?,
+            });
             writeln!(out, "{line}")?;
         }
         Ok(())

@@ -5,7 +5,6 @@
 
 mod meters;
 mod policy;
-mod shelf;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,7 +27,7 @@ use crate::journal::{AppendError, DataDir, Embedded, Health, Journal, Shard, Sta
 use crate::notices::Sinks;
 use crate::outward::Outbound;
 use crate::runtime::{self, Parts, Runtime};
-use crate::snapshots::SnapshotStore;
+use crate::snapshots::Snapshots;
 use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
 
@@ -123,7 +122,10 @@ impl Node {
             readiness: Arc::clone(&readiness),
             payments_paused: Box::new(move || gateway.breaker_state() == BreakerState::Open),
             metrics: Arc::clone(&metrics),
-            before_scrape: { let dispatch = dispatch.clone(); Box::new(move || meters.look(&dispatch.view())) },
+            before_scrape: {
+                let dispatch = dispatch.clone();
+                Box::new(move || meters.look(&dispatch.view()))
+            },
             board: Arc::clone(&board),
             dispatch: dispatch.clone(),
             config,
@@ -184,12 +186,16 @@ fn open_journal(config: &Config, meters: &Meters) -> Result<Arc<Embedded>, NodeE
 
 fn open_snapshots(config: &Config) -> Result<Arc<dyn runtime::Shelf>, NodeError> {
     let dir = config.data.dir.join("snapshots");
-    let store = SnapshotStore::open(&dir, config.snapshots.cache_bytes.0).map_err(at("snapshots"))?;
-    Ok(Arc::new(shelf::Sled(store)))
+    let (store, set_aside) = Snapshots::open(&dir, config.snapshots.cache_bytes.0).map_err(at("snapshots"))?;
+    if let Some(set_aside) = set_aside {
+        warn!(set_aside = %set_aside.display(), "the snapshots could not be read, the journal is replayed whole");
+    }
+    Ok(Arc::new(store))
 }
 
 fn open_gateway(config: &Config, metrics: &Arc<Metrics>) -> Result<Guarded, NodeError> {
-    let provider = Simulated::open(&config.payments.simulated, &config.provider_ledger_path()).map_err(at("provider"))?;
+    let provider =
+        Simulated::open(&config.payments.simulated, &config.provider_ledger_path()).map_err(at("provider"))?;
     let limits = BreakerLimits::from(&config.payments.breaker);
     Ok(Guarded::new(Arc::new(provider), config.payments.timeout, limits, meters::gateway(Arc::clone(metrics))))
 }

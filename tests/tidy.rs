@@ -11,8 +11,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "auth", "board", "clock", "config", "dispatch", "gateway", "http", "journal", "notices", "outward", "runtime",
-            "snapshots", "telemetry", "tickets",
+            "auth",
+            "board",
+            "clock",
+            "config",
+            "dispatch",
+            "gateway",
+            "http",
+            "journal",
+            "notices",
+            "outward",
+            "runtime",
+            "snapshots",
+            "telemetry",
+            "tickets",
         ],
     ),
     ("http", &["auth", "board", "clock", "config", "dispatch", "encoding", "gateway", "telemetry", "tickets"]),
@@ -54,8 +66,18 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// What the machines may not know: time, chance and the world.
-const IMPURE: &[&str] =
-    &["std::time", "Instant", "SystemTime", "std::fs", "std::net", "std::thread", "std::env", "tokio", "rand::", "println!"];
+const IMPURE: &[&str] = &[
+    "std::time",
+    "Instant",
+    "SystemTime",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::env",
+    "tokio",
+    "rand::",
+    "println!",
+];
 
 /// Leftovers. Spelled in pieces so that this file does not find itself.
 fn leftovers() -> Vec<String> {
@@ -239,7 +261,8 @@ fn every_key_of_the_configuration_says_what_it_costs() {
     let text = fs::read_to_string(root().join("config/default.toml")).expect("config/default.toml");
     let mut before = "";
     for line in text.lines() {
-        let is_key = line.split_once('=').is_some_and(|(key, _)| key.trim().chars().all(|c| c.is_alphanumeric() || c == '_'));
+        let is_key =
+            line.split_once('=').is_some_and(|(key, _)| key.trim().chars().all(|c| c.is_alphanumeric() || c == '_'));
         if is_key && !line.starts_with('#') {
             assert!(before.starts_with('#'), "no comment above: {line}");
         }

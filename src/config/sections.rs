@@ -179,6 +179,8 @@ section! {
         resend_min: Duration,
         /// Longest such wait.
         resend_max: Duration,
+        /// Whether organizers may make a machine panic, for tests.
+        fault_injection: bool,
     }
 }
 

@@ -175,7 +175,8 @@ fn child(parent: &str, name: &str) -> String {
 }
 
 fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MESSAGE_MAX)]
+    let mut cuts = (0..=MESSAGE_MAX.min(text.len())).rev();
+    &text[..cuts.find(|at| text.is_char_boundary(*at)).unwrap_or(0)]
 }
 
 #[cfg(test)]

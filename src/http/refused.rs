@@ -117,3 +117,75 @@ pub(super) fn wrong_reply(asked: &'static str) -> Problem {
     warn!(asked, "a machine answered with a reply that does not fit");
     Code::Internal.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use actors::order::State;
+    use actors::time::Millis;
+    use smallvec::smallvec;
+
+    use super::super::docs::document;
+    use super::*;
+
+    /// One of each. What is missing here does not compile in [`refused`].
+    fn all() -> Vec<(Refusal, u16, &'static str)> {
+        let seats = || smallvec![SeatIx(3), SeatIx(4)];
+        vec![
+            (Refusal::UnknownEvent, 404, "unknown_event"),
+            (Refusal::UnknownBlock, 404, "unknown_block"),
+            (Refusal::UnknownSeat, 404, "unknown_seat"),
+            (Refusal::UnknownHold, 404, "unknown_hold"),
+            (Refusal::UnknownOrder, 404, "unknown_order"),
+            (Refusal::EventExists, 409, "event_exists"),
+            (Refusal::EventClosed, 409, "event_closed"),
+            (Refusal::BadChange { field: "f".into(), rule: "r".into() }, 422, "invalid_request"),
+            (Refusal::SeatTaken(seats()), 409, "seat_taken"),
+            (Refusal::SeatTwice(seats()), 422, "invalid_request"),
+            (Refusal::SoldOut, 409, "sold_out"),
+            (Refusal::OrphanSeat(seats()), 409, "orphan_seat"),
+            (Refusal::TooManySeats { most: 5 }, 422, "too_many_seats"),
+            (Refusal::CustomerLimit { most: 5 }, 409, "customer_limit"),
+            (Refusal::WrongKind, 422, "wrong_kind"),
+            (Refusal::NotOnSale { on_sale_at: Some(Millis(0)) }, 409, "not_on_sale"),
+            (Refusal::HoldExpired, 409, "hold_expired"),
+            (Refusal::HoldReleased, 409, "hold_released"),
+            (Refusal::HoldInOrder, 409, "hold_in_order"),
+            (Refusal::MixedEvents, 422, "mixed_events"),
+            (Refusal::PaymentInProgress, 409, "payment_in_progress"),
+            (Refusal::OrderState(State::Paid), 409, "order_state"),
+            (Refusal::AlreadyCheckedIn { at: Millis(0) }, 409, "already_checked_in"),
+            (Refusal::TicketVoid, 409, "ticket_void"),
+            (Refusal::NotBlocked(seats()), 409, "not_blocked"),
+            (Refusal::IdempotencyKeyReused, 422, "idempotency_key_reused"),
+            (Refusal::IdempotencyInProgress, 409, "idempotency_in_progress"),
+        ]
+    }
+
+    #[test]
+    fn every_refusal_has_a_stable_code_that_is_documented() {
+        let documented = document()["paths"].to_string();
+        for (refusal, status, name) in all() {
+            let code = refused(&refusal, &unnamed).code();
+            assert_eq!((code.status().as_u16(), code.name()), (status, name), "{refusal:?}");
+            assert!(documented.contains(&format!("\"{name}\"")), "{name} is documented");
+        }
+    }
+
+    #[test]
+    fn seats_are_told_by_name() {
+        let problem = refused(&Refusal::SeatTaken(smallvec![SeatIx(3)]), &|seat| format!("row-{}", seat.0));
+        assert_eq!(problem.to_string(), "seat_taken: seat taken: row-3");
+    }
+
+    #[test]
+    fn failures_say_what_a_client_may_conclude() {
+        let retry_after = Duration::from_millis(1200);
+        for (failure, code) in [
+            (Failure::Overloaded { retry_after }, Code::Overloaded),
+            (Failure::Unavailable { reason: "disk full", retry_after }, Code::Unavailable),
+            (Failure::Unknown, Code::OutcomeUnknown),
+        ] {
+            assert_eq!(Problem::from(failure).code(), code);
+        }
+    }
+}

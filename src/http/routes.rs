@@ -15,11 +15,7 @@ use utoipa::OpenApi;
 
 use super::problem::Code::*;
 use super::problem::{Code, FieldError, Problem, ProblemBody};
-<<<<<<< HEAD
-use super::{audit, cluster, docs, doors, events, holds, house, ledger, live, ops, orders, public};
-=======
-use super::{around, audit, cluster, docs, doors, events, holds, house, ledger, ops, orders};
->>>>>>> refs/heads/http
+use super::{around, audit, cluster, docs, doors, events, holds, house, ledger, live, ops, orders, public};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,8 @@ use crate::board::{self, Board};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::journal::{self, Embedded, Seq};
-use crate::runtime::{FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, ShelfError, Stored};
+use crate::runtime::{FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, Stored};
+use crate::snapshots;
 use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
 
@@ -97,24 +98,24 @@ impl FeedSink for ToBoard {
 struct NoShelf;
 
 impl Shelf for NoShelf {
-    fn newest(&self, _: Shard) -> Result<Vec<Stored>, ShelfError> {
-        Ok(Vec::new())
+    fn cells(&self, _: Shard) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 
-    fn newest_of(&self, _: Shard, _: &[u8]) -> Result<Option<Stored>, ShelfError> {
-        Ok(None)
+    fn newest(&self, _: Shard, _: &[u8]) -> Option<(Seq, Vec<u8>)> {
+        None
     }
 
-    fn put(&self, _: Shard, _: &[Stored]) -> Result<(), ShelfError> {
+    fn put(&self, _: Shard, _: &[Stored]) -> Result<(), snapshots::Error> {
         Ok(())
     }
 
-    fn touch(&self, _: Shard, _: &[(Vec<u8>, Seq)]) -> Result<(), ShelfError> {
+    fn touch(&self, _: Shard, _: &[(Vec<u8>, Seq)]) -> Result<(), snapshots::Error> {
         Ok(())
     }
 
-    fn safe_to_cut(&self, _: Shard) -> Result<Seq, ShelfError> {
-        Ok(Seq(0))
+    fn safe_to_cut(&self, _: Shard) -> Option<Seq> {
+        None
     }
 }
 

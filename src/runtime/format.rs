@@ -21,6 +21,9 @@ use serde::de::DeserializeOwned;
 /// First byte of every record.
 pub const RECORD_VERSION: u8 = 1;
 
+/// A record that changes nothing, for a test append.
+pub const EMPTY_RECORD: [u8; 1] = [RECORD_VERSION];
+
 /// First byte of every snapshot.
 pub const SNAPSHOT_VERSION: u8 = 1;
 

@@ -3,6 +3,8 @@
 //! Owns the exhaustive matches over the kinds, so that a sixth kind does not compile until it is placed here. Decides
 //! nothing about the machines themselves.
 
+use std::fmt::Debug;
+
 use actors::address::{Address, Kind};
 use actors::block::{self, SeatBlock};
 use actors::event::{self, EventDesk};
@@ -206,4 +208,24 @@ pub fn unknown(address: &Address) -> Option<Refusal> {
         Address::Block(_) => Some(Refusal::UnknownBlock),
         Address::Orders(_) | Address::Payments(_) | Address::Notifier(_) => None,
     }
+}
+
+/// The entries of a section in words, for people who look into a journal.
+///
+/// # Errors
+/// A section that cannot be decoded.
+pub fn in_words(section: &Section<'_>) -> Result<Vec<String>, FormatError> {
+    match section.address {
+        Address::Event(_) => words::<EventDesk>(section),
+        Address::Block(_) => words::<SeatBlock>(section),
+        Address::Orders(_) => words::<OrderDesk>(section),
+        Address::Payments(_) => words::<PaymentDesk>(section),
+        Address::Notifier(_) => words::<Notifier>(section),
+    }
+}
+
+fn words<M: Hosted<Change: Debug, Reply: Debug>>(section: &Section<'_>) -> Result<Vec<String>, FormatError> {
+    let mut words = Vec::new();
+    section.each(|entry: Entry<M::Change, M::Reply>| words.push(format!("{entry:?}")))?;
+    Ok(words)
 }

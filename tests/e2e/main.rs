@@ -4,5 +4,5 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 mod client;
-mod server;
 mod sale;
+mod server;

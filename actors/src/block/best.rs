@@ -28,7 +28,7 @@ use super::seats::{Run, Seats, Spot};
 /// What one row costs, in half seats.
 const ROW_STEP: u64 = 4;
 /// Most groups that are looked for to split a request once; the first way to do it is always looked at.
-const SEARCHES_MAX: usize = 32;
+const SEARCHES_MAX: usize = 12;
 
 /// Whether a placement may leave a seat alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ impl Group {
     }
 }
 
+type Groups = SmallVec<[Group; 4]>;
+
 /// What a group should be near to.
 #[derive(Clone, Copy)]
 struct Aim {
@@ -75,7 +77,7 @@ pub(super) fn best(seats: &Seats, quantity: u32) -> Option<SmallVec<[SeatIx; 4]>
         return None;
     }
     let pick = Pick { least: quantity, most: quantity };
-    let together = nearest(seats, pick, STAGE, &[]).map(|group| SmallVec::<[Group; 4]>::from_slice(&[group]));
+    let together = nearest(seats, pick, STAGE, &[]).map(|group| Groups::from_slice(&[group]));
     let mut groups = together.unwrap_or_else(|| split(seats, quantity));
     groups.sort_unstable_by_key(|group| seats.seat(group.at));
     let first_seats = groups.iter().map(|group| (seats.seat(group.at).0, group.quantity));
@@ -130,19 +132,19 @@ fn start_in(run: Run, quantity: u32, width: u32, offset: i64, care: Care) -> Opt
     let (first, last) = (run.start, run.start + run.length - quantity);
     let wanted = (i64::from(width) - i64::from(quantity) + offset).div_euclid(2);
     let ideal = wanted.clamp(i64::from(first), i64::from(last)) as u32;
-    // Only the starts next to the run's ends leave a seat alone, so two steps to either side are enough.
-    let around = ideal.saturating_sub(2).max(first)..=(ideal + 2).min(last);
+    // Only the starts next to the run's ends leave a seat alone, so one step to either side is enough.
+    let around = ideal.saturating_sub(1).max(first)..=(ideal + 1).min(last);
     let allowed = around.filter(|start| care == Care::LeaveAny || start_fits(run, quantity, *start));
     let with_offset = allowed.map(|start| (start, 2 * i64::from(start) + i64::from(quantity) - i64::from(width)));
     with_offset.min_by_key(|(_, has)| has.abs_diff(offset))
 }
 
 /// As few groups as possible, when no run is long enough. So many seats are free.
-fn split(seats: &Seats, quantity: u32) -> SmallVec<[Group; 4]> {
+fn split(seats: &Seats, quantity: u32) -> Groups {
     let plan = Plan::new(seats, quantity);
     let firsts = (SEARCHES_MAX / plan.longest.len()).max(1);
-    let mut tried: SmallVec<[Group; 4]> = SmallVec::new();
-    let mut best: Option<((usize, u64), SmallVec<[Group; 4]>)> = None;
+    let mut tried: Groups = SmallVec::new();
+    let mut best: Option<((usize, u64), Groups)> = None;
     for _ in 0..firsts {
         let Some(first) = nearest(seats, plan.pick(), STAGE, &tried) else { break };
         tried.push(first);
@@ -158,7 +160,7 @@ fn split(seats: &Seats, quantity: u32) -> SmallVec<[Group; 4]> {
 }
 
 /// Seats all around a first group.
-fn around(seats: &Seats, first: Group, mut plan: Plan) -> SmallVec<[Group; 4]> {
+fn around(seats: &Seats, first: Group, mut plan: Plan) -> Groups {
     let aim = Aim { row: first.at.row, offset: first.offset };
     let mut groups = SmallVec::from_slice(&[first]);
     plan.seat(&first);

@@ -103,3 +103,24 @@ impl Roster {
 fn hash(name: &Customer) -> u64 {
     xxh3_64(name.as_str().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_and_a_name_are_free_again_after_the_last_hold() {
+        let mut roster = Roster::default();
+        let (ann, bob) = (Customer::from("ann"), Customer::from("bob"));
+        let who = roster.enter(&ann);
+        assert_eq!(roster.enter(&ann), who);
+        roster.add(who, 3);
+        roster.subtract(who, 3);
+        roster.leave(who);
+        assert_eq!(roster.find(&ann), Some(who));
+        roster.leave(who);
+        assert_eq!((roster.find(&ann), roster.numbers.len()), (None, 0));
+        assert_eq!(roster.enter(&bob), who);
+        assert_eq!((roster.find(&bob), roster.find(&ann), roster.entries.len()), (Some(who), None, 1));
+    }
+}

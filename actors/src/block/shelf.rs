@@ -120,3 +120,67 @@ impl<V> Chunk<V> {
         Self { first: ids.first().copied().unwrap_or(next), ids, values }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::{Shard, Tag};
+    use crate::time::Millis;
+
+    fn id(number: u16) -> HoldId {
+        HoldId::new(Millis(7), Shard(1), Tag(2), number.into())
+    }
+
+    fn check(shelf: &Shelf<u16>, sorted: &BTreeMap<HoldId, u16>) {
+        assert!(shelf.iter_after(None).eq(sorted.iter().map(|(id, value)| (*id, value))));
+        assert_eq!(shelf.len(), sorted.len());
+        for pair in shelf.chunks.windows(2) {
+            assert!(pair[0].ids.last() < Some(&pair[1].first));
+        }
+        for chunk in &shelf.chunks {
+            assert!(Some(&chunk.first) <= chunk.ids.first() && chunk.ids.len() <= CHUNK_MAX);
+        }
+    }
+
+    proptest! {
+        /// Mostly ascending, some late, some removed.
+        #[test]
+        fn a_shelf_is_a_sorted_map(steps in vec((0u16..400, 0u8..4), 1..600)) {
+            let (mut shelf, mut sorted) = (Shelf::default(), BTreeMap::new());
+            for (at, (number, kind)) in steps.into_iter().enumerate() {
+                let ascending = 300 + at as u16;
+                let number = if kind < 2 { ascending } else { number };
+                if kind == 3 {
+                    assert_eq!(shelf.remove(id(number)), sorted.remove(&id(number)));
+                } else if sorted.insert(id(number), number).is_none() {
+                    shelf.insert(id(number), number);
+                }
+                assert_eq!(shelf.get(id(number)), sorted.get(&id(number)));
+            }
+            check(&shelf, &sorted);
+            let after = id(350);
+            let above: Vec<_> = shelf.iter_after(Some(after)).map(|(id, _)| id).collect();
+            assert!(above.iter().eq(sorted.keys().filter(|id| **id > after)));
+            for number in (0..900).step_by(3) {
+                assert_eq!(shelf.remove(id(number)), sorted.remove(&id(number)));
+            }
+            check(&shelf, &sorted);
+        }
+    }
+
+    #[test]
+    fn ascending_ids_fill_their_chunks() {
+        let mut shelf = Shelf::default();
+        (0..640).for_each(|number| shelf.insert(id(number), number));
+        assert_eq!(shelf.chunks.len(), 640 / CHUNK_MAX);
+        for number in (0..640).filter(|number| number % 16 != 0) {
+            assert_eq!(shelf.remove(id(number)), Some(number));
+        }
+        assert_eq!(shelf.chunks.len(), 1, "what is left moves together");
+    }
+}

@@ -107,9 +107,10 @@ fn rubbish_in_any_field_is_refused_by_its_name() {
     for (pointer, value, field) in rubbish {
         let mut body = good();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
-        match body.pointer_mut(parent).unwrap() {
-            Value::Array(items) => items[name.parse::<usize>().unwrap()] = value.clone(),
-            parent => parent[name] = value.clone(),
+        let parent = body.pointer_mut(parent).unwrap();
+        match name.parse::<usize>() {
+            Ok(at) => parent[at] = value.clone(),
+            Err(_) => parent[name] = value.clone(),
         }
         let problem = read(&body).unwrap_err();
         assert_eq!(problem.code(), Code::InvalidRequest, "{pointer} = {value}");
