@@ -215,11 +215,15 @@ impl Crowd {
             orders.iter().copied().filter(|order| states.contains(&order.state)).collect()
         };
         let moving = in_state(&[State::Placed, State::Paying, State::Selling, State::Refunding]);
-        if let Some(order) = chance.pick(&moving).copied() && chance.hit(500) {
+        if let Some(order) = chance.pick(&moving).copied()
+            && chance.hit(500)
+        {
             let cancels = order.state == State::Placed && chance.hit(400);
             return Some(if cancels { Wish::Cancel(order.order) } else { Wish::ShowOrder(order.order) });
         }
-        if let Some(order) = chance.pick(&in_state(&[State::PaymentFailed])).copied() && chance.hit(700) {
+        if let Some(order) = chance.pick(&in_state(&[State::PaymentFailed])).copied()
+            && chance.hit(700)
+        {
             return Some(match chance.between(0, 9) {
                 0..=5 => Wish::Pay(order.order, TOKENS[chance.index(TOKENS.len())]),
                 6..=7 => Wish::Cancel(order.order),
@@ -230,7 +234,9 @@ impl Crowd {
         if !holds.is_empty() && chance.hit(700) {
             return Some(self.about_holds(&holds, chance));
         }
-        if chance.hit(100) && let Some(order) = chance.pick(&orders).copied() {
+        if chance.hit(100)
+            && let Some(order) = chance.pick(&orders).copied()
+        {
             return Some(match chance.between(0, 2) {
                 0 => Wish::ShowOrder(order.order),
                 1 => Wish::Cancel(order.order),

@@ -47,7 +47,14 @@ pub(crate) struct Fate {
 
 impl Provider {
     /// Takes a call; the fate says what the caller has to schedule.
-    pub(crate) fn take(&mut self, call: &Call, rates: GatewayRates, away: bool, chance: &mut Chance, timeout: Span) -> Fate {
+    pub(crate) fn take(
+        &mut self,
+        call: &Call,
+        rates: GatewayRates,
+        away: bool,
+        chance: &mut Chance,
+        timeout: Span,
+    ) -> Fate {
         let mut fate = Fate {
             acts_after: None,
             instead: None,
@@ -161,9 +168,8 @@ impl Provider {
 /// Which payment a call is about, and which attempt it is.
 pub(crate) fn about(call: &Call) -> (PaymentId, u32) {
     match call {
-        Call::Charge { payment, attempt, .. } | Call::Status { payment, attempt } | Call::Refund { payment, attempt, .. } => {
-            (*payment, *attempt)
-        }
+        Call::Charge { payment, attempt, .. }
+        | Call::Status { payment, attempt }
+        | Call::Refund { payment, attempt, .. } => (*payment, *attempt),
     }
 }
-

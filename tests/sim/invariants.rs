@@ -100,7 +100,8 @@ impl World {
         // At the moment before anything falls due: the copy must not wake.
         let before = Moment { now: Millis(0), ..at };
         let answers = probe(machine, before, vec![Asked { key: None, command }]);
-        let Some(Ok(Reply::Block(block::Reply::Census(census)))) = answers.into_iter().next().map(|answer| answer.result)
+        let Some(Ok(Reply::Block(block::Reply::Census(census)))) =
+            answers.into_iter().next().map(|answer| answer.result)
         else {
             return Err(format!("block {} cannot be audited", name.block));
         };
@@ -139,7 +140,11 @@ impl World {
             must!(known.state == view.state, "order {} is {:?} and must be {:?}", view.order, view.state, known.state);
             must!(known.payments.last() == Some(&view.payment), "order {} pays with another payment", view.order);
             let used = view.tickets.iter().filter(|ticket| ticket.checked_in_at.is_some()).count();
-            must!(view.state != State::Paid || used == known.checked_in.len(), "order {} lost a used ticket", view.order);
+            must!(
+                view.state != State::Paid || used == known.checked_in.len(),
+                "order {} lost a used ticket",
+                view.order
+            );
             if view.state == State::Paid {
                 for (hold, block, places) in &known.lines {
                     let hold_model = self.truth.model.hold_of(*hold, block);
@@ -269,9 +274,7 @@ impl World {
             let (numbers, asked): (Vec<usize>, Vec<Asked<Message>>) = asked.into_iter().unzip();
             let known = self.truth.machines.get(&address);
             let Some(machine) = known else {
-                let all_refused = numbers.iter().all(|number| {
-                    matches!(self.crowd.asking[*number].told, Some(Err(_)))
-                });
+                let all_refused = numbers.iter().all(|number| matches!(self.crowd.asking[*number].told, Some(Err(_))));
                 must!(all_refused, "{address:?} answered and is not there");
                 continue;
             };
@@ -311,4 +314,3 @@ impl BlockModel {
         Ok(())
     }
 }
-

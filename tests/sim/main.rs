@@ -5,8 +5,13 @@
 //! letter boxes, and the people. One thread, one queue of events, one source of chance: a seed is a run.
 //!
 //! `cargo test --test sim` lives 1,000 lives. `SEEDS=100000` lives more, `SEED=0x…` lives one again. A life that breaks an
-//! invariant prints its seed and its last steps. Start reading at [`world`]; what must hold is in [`model`] (at every
-//! change) and [`invariants`] (at every answer, recount and end).
+//! invariant prints its seed and its last steps. `cargo test --test sim --features planted-bugs planted` shows that bugs
+//! put into the product on purpose are found.
+//!
+//! Start reading at [`world`] (the queue) and [`plan`] (what a seed decides). The node is in [`node`], [`hosting`],
+//! [`committing`], [`restart`], [`rounds`]; what goes wrong in [`faults`], [`rot`], [`bus`], [`gateway`]; people in [`clients`]
+//! and [`asking`]. What must hold is in [`model`] (at every change), [`board`], and [`invariants`] (at every answer, recount
+//! and end).
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 mod asking;
@@ -14,7 +19,9 @@ mod board;
 mod bus;
 mod chance;
 mod clients;
+mod committing;
 mod coverage;
+mod faults;
 mod gateway;
 mod hosting;
 mod invariants;
@@ -23,6 +30,8 @@ mod node;
 mod plan;
 mod planted;
 mod restart;
+mod rot;
+mod rounds;
 mod snapshots;
 mod truth;
 mod world;
@@ -53,9 +62,8 @@ fn live(seed: u64, bug: Option<Planted>, traced: bool) -> Life {
     planted::wake(bug);
     let mut world = World::new(seed, bug, traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
-    let outcome = outcome.unwrap_or_else(|panic| {
-        Err(format!("panic: {}", stampede::runtime::recovery::panic_text(&*panic)))
-    });
+    let outcome =
+        outcome.unwrap_or_else(|panic| Err(format!("panic: {}", stampede::runtime::recovery::panic_text(&*panic))));
     let (coverage, events, entries) = (world.coverage.clone(), world.events, world.truth.entries);
     Life { outcome, coverage, events, entries, trace: world.into_trace() }
 }
@@ -99,7 +107,10 @@ fn nothing_is_sold_twice_and_nothing_told_is_lost() {
     let took = began.elapsed().as_secs_f64();
     let _ = std::panic::take_hook();
     println!("{coverage}");
-    println!("{lives} lives, {events} events, {entries} journal entries, {took:.1} s, {:.1} lives/s", lives as f64 / took);
+    println!(
+        "{lives} lives, {events} events, {entries} journal entries, {took:.1} s, {:.1} lives/s",
+        lives as f64 / took
+    );
     let missing = coverage.missing();
     assert!(lives < SEEDS || missing.is_empty(), "never reached: {missing:?}");
 }
@@ -121,7 +132,7 @@ const PATIENCE: u64 = 400;
 fn planted_bugs_are_found() {
     hush();
     let mut blind = Vec::new();
-    println!("{:40} {:>6}  {}", "planted bug", "lives", "found as");
+    println!("{:40} {:>6}  found as", "planted bug", "lives");
     for bug in planted::all() {
         let mut lives = (FIRST_SEED..FIRST_SEED + PATIENCE).map(|seed| live(seed, Some(bug), false).outcome);
         let found = lives.by_ref().enumerate().find_map(|(nth, outcome)| Some((nth + 1, outcome.err()?)));

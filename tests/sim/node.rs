@@ -308,7 +308,12 @@ impl Held {
 }
 
 impl Journal for Held {
-    fn append(&self, shard: journal::Shard, after: Seq, record: Vec<u8>) -> BoxFuture<'static, Result<Seq, AppendError>> {
+    fn append(
+        &self,
+        shard: journal::Shard,
+        after: Seq,
+        record: Vec<u8>,
+    ) -> BoxFuture<'static, Result<Seq, AppendError>> {
         let outcome = self.log().append(shard, after, &record);
         Box::pin(std::future::ready(outcome))
     }

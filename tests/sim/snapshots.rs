@@ -36,6 +36,17 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
+    /// The same with a bit turned in every snapshot of one cell; `None` when there is nothing.
+    pub(crate) fn ruined(&self, chance: &mut Chance) -> Option<Snapshots> {
+        let mut cells = self.kept().clone();
+        let names: Vec<(u16, Vec<u8>)> = cells.keys().cloned().collect();
+        for kept in cells.get_mut(chance.pick(&names)?)? {
+            let byte = chance.index(kept.bytes.len());
+            kept.bytes[byte] ^= 1 << chance.between(0, 7);
+        }
+        Some(Self { cells: Mutex::new(cells) })
+    }
+
     fn kept(&self) -> MutexGuard<'_, Cells> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }

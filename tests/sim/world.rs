@@ -1,7 +1,7 @@
 //! The world: simulated time, one queue of what will happen, and everything that lives in it.
 //!
 //! One thread, one source of chance: the same seed gives the same run, to the last byte. What happens to the node is in
-//! [`crate::hosting`] and [`crate::restart`], what people do in [`crate::clients`], what must hold in [`crate::invariants`].
+//! [`crate::hosting`] and what follows it, what people do in [`crate::clients`], what must hold in [`crate::invariants`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -44,25 +44,66 @@ pub(crate) enum Failure {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A request of a customer reaches the node.
-    Arrive { to: Address, mail: Box<Mail> },
+    Arrive {
+        to: Address,
+        mail: Box<Mail>,
+    },
     /// A message of a machine reaches another, in the same life of the node.
-    Tell { epoch: u64, to: Address, mail: Box<Mail> },
-    Turn { epoch: u64, cell: Address },
-    Timer { epoch: u64, cell: Address },
-    Commit { epoch: u64 },
-    Sync { epoch: u64 },
+    Tell {
+        epoch: u64,
+        to: Address,
+        mail: Box<Mail>,
+    },
+    Turn {
+        epoch: u64,
+        cell: Address,
+    },
+    Timer {
+        epoch: u64,
+        cell: Address,
+    },
+    Commit {
+        epoch: u64,
+    },
+    Sync {
+        epoch: u64,
+    },
     /// Is there space again?
-    Space { epoch: u64 },
-    Rebuilt { epoch: u64, shard: usize, cells: Vec<Address> },
+    Space {
+        epoch: u64,
+    },
+    Rebuilt {
+        epoch: u64,
+        shard: usize,
+        cells: Vec<Address>,
+    },
     /// The provider acts on a call; it does not care whether the caller lives.
-    Act { epoch: u64, call: Box<Call>, fate: Box<Fate> },
-    Heard { epoch: u64, payment: PaymentId, attempt: u32, heard: Heard },
+    Act {
+        epoch: u64,
+        call: Box<Call>,
+        fate: Box<Fate>,
+    },
+    Heard {
+        epoch: u64,
+        payment: PaymentId,
+        attempt: u32,
+        heard: Heard,
+    },
     /// A customer thinks of something.
-    Wish { who: usize },
+    Wish {
+        who: usize,
+    },
     /// A wish is sent (again).
-    Send { wish: usize },
-    Answered { caller: Caller, answer: Box<Result<Answer<Reply>, Failure>> },
-    Timeout { caller: Caller },
+    Send {
+        wish: usize,
+    },
+    Answered {
+        caller: Caller,
+        answer: Box<Result<Answer<Reply>, Failure>>,
+    },
+    Timeout {
+        caller: Caller,
+    },
     PowerCut,
     Kill,
     Restart,
