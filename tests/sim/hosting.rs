@@ -108,6 +108,9 @@ impl World {
         let policy = self.plan.policy;
         let batch = Batch { at: Moment { now, policy: &policy }, mail, panics_after };
         let outcome = shard.turn(address, batch);
+        let state = shard.cells.get(address).and_then(|cell| cell.state.as_ref());
+        let again = state.and_then(deadline).filter(|due| *due <= now);
+        must!(again.is_none(), "{address:?} is due at {again:?} after its turn at {now:?}: it would never rest");
         self.turned_away(turned_away);
         self.turned(at, address, outcome, (last, callers, panics_after.is_some()))?;
         self.rearm(address)

@@ -98,8 +98,9 @@ fn nothing_is_sold_twice_and_nothing_told_is_lost() {
     for seed in seeds {
         let life = live(seed, None, false);
         if let Err(what) = life.outcome {
+            let report = report(seed, &what);
             let _ = std::panic::take_hook();
-            panic!("{}", report(seed, &what));
+            panic!("{report}");
         }
         coverage.add(&life.coverage);
         (events, entries, lives) = (events + life.events, entries + life.entries, lives + 1);
