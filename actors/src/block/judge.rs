@@ -15,8 +15,8 @@ use crate::event::Sale;
 use crate::ids::{Customer, HoldId, OrderId};
 use crate::machine::{Moment, Outbox};
 use crate::order::{self, BindFailure};
-use crate::refusal::{Refusal, SeatList};
 use crate::planted::{self, Bug};
+use crate::refusal::{Refusal, SeatList};
 use crate::time::{Millis, Span};
 
 /// Most holds that one change lets expire or reminds of, which bounds a journal record and a feed message.
