@@ -1,8 +1,15 @@
 //! End to end: a real node, real sockets, real kills. All of it in one binary.
 //!
-//! [`server`] runs a node as a child process, [`client`] talks to it. One module a subject; a test tells a story.
+//! [`server`] runs a node as a child process, [`client`] talks to it, [`contract`] holds every answer against the
+//! documents. One module a subject; a test tells a story.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 mod client;
+mod contract;
+mod holding;
+mod idempotency;
+mod live;
+mod paying;
 mod sale;
 mod server;
+mod socket;
