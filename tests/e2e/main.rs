@@ -4,12 +4,21 @@
 //! documents. One module a subject; a test tells a story.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
+mod access;
+mod caching;
+mod cli;
 mod client;
 mod contract;
+mod documents;
 mod holding;
 mod idempotency;
 mod live;
+mod organizing;
+mod panicking;
 mod paying;
+mod rubbish;
 mod sale;
 mod server;
 mod socket;
+mod stopping;
+mod wire;
