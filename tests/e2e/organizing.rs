@@ -28,7 +28,10 @@ fn an_event_is_created_once_and_repeated_without_harm() {
         "blocks": [{"id": "S", "kind": "standing", "price": 0, "capacity": 1}]
     });
     let least = organizer.post("/v1/events", &least).expect(201);
-    assert_eq!((&least["starts_at"], &least["rules"]["max_per_customer"]), (&json!("2027-06-12T19:00:00Z"), &Value::Null));
+    assert_eq!(
+        (&least["starts_at"], &least["rules"]["max_per_customer"]),
+        (&json!("2027-06-12T19:00:00Z"), &Value::Null)
+    );
     assert_eq!((&least["rules"]["hold_ttl_s"], &least["rules"]["no_orphans"]), (&json!(420), &json!(true)));
     let listed = organizer.get("/v1/events?limit=1000").expect(200);
     assert!(listed["items"].as_array().unwrap().iter().any(|event| event["id"] == least["id"]));

@@ -85,7 +85,8 @@ fn prefer_wait_answers_at_the_change_or_at_its_time() {
     let (changed, applied, waited) = look("respond-async, wait=30; x=y");
     assert_eq!((changed["state"].as_str(), applied.as_deref()), (Some("paid"), Some("wait=30")));
     assert!(waited < Duration::from_secs(20), "{waited:?}");
-    for ignored in ["wait", "wait=", "wait=-1", "wait=soon", "wait=99999999999999999999", "waiting=9", ",;=", "wait=0"] {
+    for ignored in ["wait", "wait=", "wait=-1", "wait=soon", "wait=99999999999999999999", "waiting=9", ",;=", "wait=0"]
+    {
         assert_eq!(look(ignored).1, None, "{ignored}");
     }
     let (_, applied, waited) = look("wait=3600");
@@ -205,7 +206,8 @@ fn an_order_takes_holds_of_several_blocks_of_one_event() {
 #[test]
 fn orders_are_read_in_pages() {
     let (_server, organizer, ann) = concert("pages");
-    let bought: Vec<Value> = (1..=3).map(|row| ann.buy("pages", "A", &[&format!("{row}-1"), &format!("{row}-2")])).collect();
+    let bought: Vec<Value> =
+        (1..=3).map(|row| ann.buy("pages", "A", &[&format!("{row}-1"), &format!("{row}-2")])).collect();
     let pages = |client: &Client, path: &str| {
         let (mut ids, mut after) = (Vec::new(), String::new());
         loop {
