@@ -80,6 +80,7 @@ impl Node {
     /// The first thing that does not come up, with its reason.
     pub fn start(config: Config) -> Result<Node, NodeError> {
         let lock = DataDir::lock(&config.data.dir).map_err(at("data directory"))?;
+        keep_shards(&config)?;
         let tickets = Arc::new(TicketKey::open(&config.ticket_key_path()).map_err(at("ticket key"))?);
         let auth = Auth::new(&config.auth).map_err(at("auth"))?;
         let metrics = Arc::new(Metrics::new());
@@ -191,6 +192,27 @@ async fn failed(fatal: &mut watch::Receiver<Option<String>>) -> String {
         Ok(reason) => reason.clone().unwrap_or_default(),
         // The runtime is gone without a word: nothing more will come.
         Err(_) => std::future::pending().await,
+    }
+}
+
+/// Where everything lives follows from the number of shards, so a data directory keeps the one it was made with.
+fn keep_shards(config: &Config) -> Result<(), NodeError> {
+    let file = config.data.dir.join("shards");
+    let wanted = config.cluster.shards.to_string();
+    // An empty file is one that a power cut left behind before anything else was written.
+    let made_with = std::fs::read_to_string(&file).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(String::new()),
+        _ => Err(error),
+    });
+    match made_with {
+        Ok(made_with) if made_with.trim() == wanted => Ok(()),
+        Ok(made_with) if made_with.trim().is_empty() => std::fs::write(&file, wanted).map_err(at("data directory")),
+        Ok(made_with) => Err(NodeError(format!(
+            "`cluster.shards` is {wanted}, but this data directory was made with {}: keep that number ({})",
+            made_with.trim(),
+            file.display()
+        ))),
+        Err(error) => Err(at("data directory")(error)),
     }
 }
 

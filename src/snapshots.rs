@@ -284,7 +284,7 @@ impl Snapshots {
         if let Some((bytes, most)) = limits.into_iter().find(|(bytes, most)| bytes > most) {
             return Err(Error::TooLarge { bytes, most });
         }
-        let newest = self.known(shard, put.actor).into_iter().filter(|known| known.check != Check::Bad).next_back();
+        let newest = self.known(shard, put.actor).into_iter().rfind(|known| known.check != Check::Bad);
         match newest {
             Some(newest) if newest.seq > put.seq => Err(Error::Backwards { seq: put.seq, newest: newest.seq }),
             Some(_) | None => Ok(()),

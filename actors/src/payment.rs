@@ -72,7 +72,7 @@ pub struct Summary {
     pub captured: u64,
     /// Of that, money that was given back.
     pub refunded: u64,
-    /// Payments whose outcome is not known yet.
+    /// Payments and refunds whose outcome is not known yet.
     pub open: u64,
 }
 
@@ -444,7 +444,11 @@ impl PaymentDesk {
         for payment in self.payments.values().filter(|payment| payment.event == *event) {
             match payment.phase {
                 Phase::Calling | Phase::Waiting | Phase::Doubtful => summary.open += 1,
-                Phase::Captured | Phase::Refunding => summary.captured += payment.money.amount,
+                Phase::Captured => summary.captured += payment.money.amount,
+                Phase::Refunding => {
+                    summary.captured += payment.money.amount;
+                    summary.open += 1;
+                }
                 Phase::Refunded => {
                     summary.captured += payment.money.amount;
                     summary.refunded += payment.money.amount;

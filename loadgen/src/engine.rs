@@ -22,6 +22,7 @@ pub mod tally;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 
 use crate::clock::{Clock, Nanos};
@@ -32,6 +33,7 @@ use crate::mix::Operation;
 use crate::plan::Plan;
 use crate::stage::Stage;
 use tally::Tally;
+use worker::Worker;
 
 /// When a request was meant to start and when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +94,7 @@ pub(crate) struct Scene<'a> {
     shared: &'a Shared,
 }
 
-/// Runs the plan's load on the stage; `watch` runs meanwhile on the calling thread and is expected to come back when
+/// Connects, then runs the plan's load on the stage: time counts from when all threads are connected. `watch` runs meanwhile on the calling thread and is expected to come back when
 /// [`Shared::finished`] says so. An error of a thread ends the others.
 pub fn run(
     plan: &Plan,
@@ -103,12 +105,19 @@ pub fn run(
 ) -> Result<Tally, Failure> {
     let reads = Reads::prepare(&plan.access.target, stage);
     let scene = Scene { plan, stage, reads: &reads, clock: Clock::start(), shared };
+    let (connected, clock) = (Barrier::new(plan.threads as usize + 1), OnceLock::new());
+    let begin = || {
+        connected.wait();
+        *clock.get_or_init(Clock::start)
+    };
     let mut sum = Tally::new()?;
     let outcomes: Vec<Result<Tally, Failure>> = thread::scope(|scope| {
         let start = |number| {
-            let scribe = scribe.clone();
+            let (scribe, begin) = (scribe.clone(), &begin);
             scope.spawn(move || {
-                let outcome = worker::Worker::new(scene, number, scribe).and_then(worker::Worker::run);
+                let ready = Worker::new(scene, number, scribe).and_then(Worker::connect);
+                let clock = begin();
+                let outcome = ready.and_then(|worker| worker.run(clock));
                 if outcome.is_err() {
                     scene.shared.stop.store(true, Ordering::Relaxed);
                 }
@@ -117,7 +126,7 @@ pub fn run(
             })
         };
         let threads: Vec<_> = (0..plan.threads).map(start).collect();
-        watch(scene.clock);
+        watch(begin());
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
     });
     for outcome in outcomes {

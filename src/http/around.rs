@@ -4,18 +4,20 @@
 //! Order matters: the id comes first so that everything below can name it; nothing below may end a request without an
 //! answer in the form of [`super::problem`].
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage;
 use actix_web::ResponseError;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use futures_util::FutureExt;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::meter::Meter;
@@ -127,14 +129,36 @@ fn as_problem(error: &actix_web::Error) -> Problem {
     }
 }
 
-/// One line in the log for each answer that is our fault.
+/// Time between two log lines of a worker about answers that tell clients to come back: under overload there are
+/// thousands a second, and the metrics count them all.
+const UNAVAILABLE_LOG_PAUSE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// When such an answer was last logged, and how many were not since.
+    static UNAVAILABLE_LOG: Cell<(Option<Instant>, u64)> = const { Cell::new((None, 0)) };
+}
+
+/// One line in the log for an answer that is our fault.
 fn note_failure(response: &ServiceResponse<impl MessageBody>, started: Instant) {
     let status = response.status();
-    if status.is_server_error() {
-        let request = response.request();
-        let micros = started.elapsed().as_micros() as u64;
-        error!(method = %request.method(), path = request.path(), status = status.as_u16(), micros, "answered with a failure");
+    if !status.is_server_error() {
+        return;
     }
+    let request = response.request();
+    let (method, path) = (request.method(), request.path());
+    let request_id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let micros = started.elapsed().as_micros() as u64;
+    if status != StatusCode::SERVICE_UNAVAILABLE {
+        error!(%method, path, status = status.as_u16(), micros, request_id, "answered with a failure");
+        return;
+    }
+    let (last, unlogged) = UNAVAILABLE_LOG.get();
+    if last.is_some_and(|last| last.elapsed() < UNAVAILABLE_LOG_PAUSE) {
+        UNAVAILABLE_LOG.set((last, unlogged + 1));
+        return;
+    }
+    UNAVAILABLE_LOG.set((Some(Instant::now()), 0));
+    warn!(%method, path, micros, request_id, unlogged, "answered that this is not possible at the moment");
 }
 
 #[cfg(test)]

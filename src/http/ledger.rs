@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use serde::Serialize;
+use tracing::warn;
 use utoipa::ToSchema;
 
 use super::State;
@@ -78,7 +79,9 @@ struct Cursor {
 fn lines(cursor: Cursor) -> impl Stream<Item = Result<Bytes, Problem>> {
     try_unfold(cursor, |mut cursor| async move {
         while let Some(at) = cursor.blocks.front().cloned() {
-            let (part, next) = read(&cursor.state, &at, cursor.after).await?;
+            let read = read(&cursor.state, &at, cursor.after).await;
+            let (part, next) =
+                read.inspect_err(|problem| warn!(%problem, block = %at.block, "a ledger is broken off"))?;
             cursor.after = next;
             if next.is_none() {
                 cursor.blocks.pop_front();

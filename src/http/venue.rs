@@ -1,6 +1,7 @@
 //! The venue as requests name it: events, blocks and seats by their public names, found on the board.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::address::{Address, BlockRef};
 use actors::block::SeatIx;
@@ -11,6 +12,8 @@ use super::problem::{Code, Problem};
 use crate::board::{Described, SeatNames};
 use crate::clock;
 
+/// When to ask again for a block that this node has not heard of yet.
+const UNKNOWN_BLOCK_RETRY: Duration = Duration::from_secs(1);
 /// Longest text that is looked up as an event's id.
 pub(super) const EVENT_ID_MAX: usize = 64;
 /// Longest text that is looked up as a block's id.
@@ -95,9 +98,9 @@ impl State {
     /// # Errors
     /// [`Code::Unavailable`]: the board does not have the block yet.
     pub(super) fn names(&self, at: &BlockRef) -> Result<Arc<SeatNames>, Problem> {
-        self.board
-            .names(&at.event, &at.block)
-            .ok_or_else(|| Problem::new(Code::Unavailable, "the block is not known here yet"))
+        self.board.names(&at.event, &at.block).ok_or_else(|| {
+            Problem::new(Code::Unavailable, "the block is not known here yet").retry_after(UNKNOWN_BLOCK_RETRY)
+        })
     }
 
     /// The blocks that a hold of this id may be in: nearly always one, none for a made-up id.

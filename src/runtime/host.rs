@@ -12,12 +12,13 @@ use actors::address::Address;
 use actors::ids::Shard;
 use actors::message::Message;
 use actors::policy::Policy;
+use actors::time::Millis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
 
 use super::Settings;
 use super::control::Control;
+use super::failure::Failure;
 use super::rebuild;
 use super::recovery::Restored;
 use super::router::{Parcel, Post, Router};
@@ -101,10 +102,7 @@ impl Host {
             let now = crate::clock::now();
             for post in posts.drain(..) {
                 match post {
-                    Post::Parcel(parcel) => match self.shard(parcel.to.shard(self.node.router.shards())) {
-                        Some(shard) => shard.deliver(parcel, now),
-                        None => warn!(to = ?parcel.to, "message for a shard that is not here"),
-                    },
+                    Post::Parcel(parcel) => self.deliver(parcel, now),
                     Post::Control(control) => self.control(*control),
                 }
             }
@@ -114,11 +112,21 @@ impl Host {
 
     /// From a machine of this thread to any machine.
     pub(super) fn tell(&self, to: Address, message: Message) {
-        let id = to.shard(self.node.router.shards());
-        let parcel = Parcel { to, key: None, message, waiter: None };
-        match self.shard(id) {
-            Some(shard) => shard.deliver(parcel, crate::clock::now()),
-            None => self.node.router.send(id, parcel),
+        let shard = to.shard(self.node.router.shards());
+        let parcel = Parcel { shard, to, key: None, message, waiter: None };
+        if self.shard(shard).is_some() {
+            self.deliver(parcel, crate::clock::now());
+        } else {
+            self.node.router.send(parcel);
+        }
+    }
+
+    fn deliver(&self, parcel: Parcel, now: Millis) {
+        match (self.shard(parcel.shard), parcel.waiter) {
+            (Some(shard), waiter) => shard.deliver(Parcel { waiter, ..parcel }, now),
+            // Only while this thread stops: whoever owes a message tells it again after the start.
+            (None, Some(waiter)) => drop(waiter.send(Err(Failure::STOPPING))),
+            (None, None) => {}
         }
     }
 
@@ -135,7 +143,7 @@ impl Host {
             Control::Begin => self.begin(),
             Control::Rebuilt(shard, cells, restored) => {
                 if let Some(shard) = self.shard(shard) {
-                    shard.brought_back(&cells, restored);
+                    shard.brought_back(cells, restored);
                 }
             }
             Control::Panic(address) => {

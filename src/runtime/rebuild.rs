@@ -71,6 +71,10 @@ fn rebuild(journal: &dyn Journal, shelf: &dyn Shelf, batch: &[Request]) -> Vec<R
             Err(error) => error!(%error, tries_left = left, "cells could not be rebuilt"),
         }
     }
+    if batch.len() > 1 {
+        // One shard that cannot be read must not keep the others down.
+        return batch.iter().flat_map(|request| rebuild(journal, shelf, std::slice::from_ref(request))).collect();
+    }
     Vec::new()
 }
 

@@ -25,6 +25,8 @@ pub(super) type Waiter = oneshot::Sender<Result<Answer<Reply>, Failure>>;
 /// A command on its way to its machine.
 #[derive(Debug)]
 pub(super) struct Parcel {
+    /// Where `to` lives, so that its name is hashed once.
+    pub(super) shard: Shard,
     pub(super) to: Address,
     pub(super) key: Option<Key>,
     pub(super) message: Message,
@@ -100,7 +102,7 @@ impl Router {
             return Err(Failure::OVERLOADED);
         };
         let (waiter, answer) = oneshot::channel();
-        self.send(shard, Parcel { to, key: asked.key, message: asked.command, waiter: Some(waiter) });
+        self.send(Parcel { shard, to, key: asked.key, message: asked.command, waiter: Some(waiter) });
         // A waiter that was dropped unanswered tells nothing about what was done.
         answer.await.unwrap_or(Err(Failure::Unknown))
     }
@@ -108,7 +110,7 @@ impl Router {
     /// Tells a machine something; nobody waits for an answer.
     pub fn tell(&self, to: Address, message: Message) {
         let shard = to.shard(self.board.shards);
-        self.send(shard, Parcel { to, key: None, message, waiter: None });
+        self.send(Parcel { shard, to, key: None, message, waiter: None });
     }
 
     /// Resolves at the next change of an order's state after this call returned its future.
@@ -163,8 +165,8 @@ impl Router {
     }
 
     /// To the thread that runs a shard. Lost when that thread has ended: the waiter is dropped and says unknown.
-    pub(super) fn send(&self, shard: Shard, parcel: Parcel) {
-        let thread = usize::from(shard.0) % self.board.lines.len();
+    pub(super) fn send(&self, parcel: Parcel) {
+        let thread = usize::from(parcel.shard.0) % self.board.lines.len();
         let _ = self.board.lines[thread].send(Post::Parcel(parcel));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actors::address::{Address, Kind};
 use actors::feed::Feed;
@@ -50,6 +50,9 @@ pub(super) enum Gate {
 static DISK_FULL: Failure = Failure::not_writable("disk full");
 static QUEUE_FULL: Failure = Failure::not_writable("journal is behind");
 static TOO_LARGE: Failure = Failure::not_writable("record too large");
+
+/// Wait before cells that could not be brought back are tried again.
+const REBUILD_AGAIN: Duration = Duration::from_secs(5);
 
 /// See the module's charter. Lives on one thread.
 pub(super) struct ShardHost {
@@ -135,7 +138,7 @@ impl ShardHost {
 
     /// Puts a message into its cell's inbox; makes the cell if the message may; otherwise answers at once.
     pub(super) fn deliver(self: &Rc<Self>, parcel: Parcel, at: Millis) {
-        let Parcel { to, key, message, waiter } = parcel;
+        let Parcel { shard, to, key, message, waiter } = parcel;
         let cells = self.cells.borrow();
         let Some(cell) = cells.get(&to) else {
             drop(cells);
@@ -145,7 +148,7 @@ impl ShardHost {
                 && let Some(_) = hosted::unknown(&to)
             {
                 self.start(to.clone(), AnyMachine::new(&to), true);
-                return self.deliver(Parcel { to, key, message, waiter }, at);
+                return self.deliver(Parcel { shard, to, key, message, waiter }, at);
             }
             if let Some(waiter) = waiter {
                 let _ = waiter.send(self.without_cell(&to, creates(&message)));
@@ -248,8 +251,10 @@ impl ShardHost {
         self.gauges().durable.store(seq.0, Ordering::Relaxed);
         self.release(releases);
         if !self.broken.borrow().is_empty() {
-            let ready: Vec<Address> =
-                self.broken.borrow_mut().extract_if(.., |(last, _)| *last <= seq).map(|(_, address)| address).collect();
+            // With nothing left to wait for, what a cell waited for has failed.
+            let idle = self.log.borrow().is_idle();
+            let ready = self.broken.borrow_mut().extract_if(.., |(last, _)| idle || *last <= seq).collect::<Vec<_>>();
+            let ready = ready.into_iter().map(|(_, address)| address).collect();
             self.bring_back(ready);
         }
     }
@@ -370,14 +375,22 @@ impl ShardHost {
         }
     }
 
-    /// Cells were brought back from snapshot and journal.
-    pub(super) fn brought_back(&self, addresses: &[Address], restored: Option<Restored>) {
+    /// Cells were brought back from snapshot and journal, or could not be: then it is tried again for as long as it takes.
+    pub(super) fn brought_back(self: &Rc<Self>, addresses: Vec<Address>, restored: Option<Restored>) {
+        let Some(restored) = restored else {
+            let shard = self.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(REBUILD_AGAIN).await;
+                shard.node.rebuild(shard.id, addresses);
+            });
+            return;
+        };
         self.away.set(self.away.get() - addresses.len());
         let cells = self.cells.borrow();
-        for (address, recovered) in restored.into_iter().flat_map(|restored| restored.machines) {
+        for (address, recovered) in restored.machines {
             if let Some(cell) = cells.get(&address) {
-                cell.rebuilt(recovered.machine);
                 info!(cell = ?address, "cell is back");
+                cell.rebuilt(recovered.machine);
             }
         }
         drop(cells);

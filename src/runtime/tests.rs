@@ -6,6 +6,7 @@ mod breakage;
 mod double;
 mod order;
 mod restart;
+mod storage;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};

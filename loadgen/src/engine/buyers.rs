@@ -18,7 +18,7 @@ use super::fate::{self, Fate};
 use super::flow::{Flows, Step};
 use super::tally::Tally;
 use super::{Moments, Scene};
-use crate::clock::Nanos;
+use crate::clock::{Clock, Nanos};
 use crate::journal::{Line, Scribe, unix_ms};
 
 /// Steps of a thread under way; at this number nothing new is drawn until some end.
@@ -78,6 +78,11 @@ impl<'a> Buyers<'a> {
             recent: VecDeque::new(),
             keys: 0,
         }
+    }
+
+    /// From here on the clock is that of the run.
+    pub(crate) fn start(&mut self, clock: Clock) {
+        self.scene.clock = clock;
     }
 
     /// Whether nothing new may be drawn for now.

@@ -59,6 +59,14 @@ impl Connection {
         }
     }
 
+    /// Forgets times of an earlier clock: connect at once, or have just begun to.
+    pub(crate) fn hurry(&mut self) {
+        match &mut self.link {
+            Link::Down(at) | Link::Connecting(_, at) => *at = Nanos(0),
+            Link::Open(_) => {}
+        }
+    }
+
     /// Begins to connect.
     pub(crate) fn connect(
         &mut self,

@@ -19,7 +19,7 @@ use super::buyers::{Books, Buyers};
 use super::connection::{Connection, Link};
 use super::tally::Tally;
 use super::{Job, Moments, Scene, Sent, What};
-use crate::clock::Nanos;
+use crate::clock::{Clock, Nanos};
 use crate::failure::Failure;
 use crate::journal::Scribe;
 use crate::plan::Load;
@@ -90,8 +90,30 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Turns until everything that was started has ended, or the time for that is over.
-    pub(crate) fn run(mut self) -> Result<Tally, Failure> {
+    /// Opens the connections, so that the first requests do not wait for them. Those that cannot be opened within the
+    /// time for an answer are tried again while the run goes on.
+    pub(crate) fn connect(mut self) -> Result<Self, Failure> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while self.roomy.len() < self.connections.len() {
+            let now = self.scene.clock.now();
+            if now.since(Nanos(0)) > self.scene.plan.timeout {
+                break;
+            }
+            if now >= self.next_sweep {
+                self.sweep(now);
+            }
+            self.poll.poll(&mut events, Some(SWEEP)).map_err(Failure::system("epoll"))?;
+            for event in &events {
+                self.serve(event.token().0, event.is_read_closed() || event.is_error());
+            }
+        }
+        Ok(self)
+    }
+
+    /// Turns until everything that was started has ended, or the time for that is over. Time counts by `clock`, which
+    /// has just been started.
+    pub(crate) fn run(mut self, clock: Clock) -> Result<Tally, Failure> {
+        self.begin(clock);
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let now = self.scene.clock.now();
@@ -114,6 +136,16 @@ impl<'a> Worker<'a> {
                     self.serve(event.token().0, event.is_read_closed() || event.is_error());
                 }
             }
+        }
+    }
+
+    /// From here on the clock is that of the run; what was planned by the one before is due at once.
+    fn begin(&mut self, clock: Clock) {
+        self.scene.clock = clock;
+        self.buyers.start(clock);
+        self.next_sweep = Nanos(0);
+        for connection in &mut self.connections {
+            connection.hurry();
         }
     }
 

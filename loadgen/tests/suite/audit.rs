@@ -8,11 +8,11 @@ use super::run;
 /// Sells for a moment and audits.
 fn audited(faults: &[Fault]) -> Verdict {
     let office = BoxOffice::open(faults);
-    let flags = "--mix hold=3,order=2 --duration 400ms --connections 2 --pipeline 2 --seats 4000 --audit --settle 5s";
+    let flags = "--mix hold=3,order=2 --duration 800ms --connections 2 --pipeline 2 --seats 4000 --audit --settle 5s";
     let report = run(&office.url(), flags);
     let audit = report.audit.clone().unwrap();
     assert_eq!(audit.passed, report.passed(), "the audit decides about the run: {:?}", report.failures);
-    assert!(audit.checked.orders > 2, "{audit:?}");
+    assert!(audit.checked.orders > 2, "{report:?}");
     audit
 }
 
@@ -77,7 +77,7 @@ fn a_key_with_two_effects_is_found() {
 #[test]
 fn a_replay_with_another_answer_is_found() {
     let office = BoxOffice::open(&[Fault::ForgetKeys]);
-    let flags = "--mix hold=1 --duration 200ms --connections 1 --seats 4000 --replays 100 --audit";
+    let flags = "--mix hold=1 --duration 500ms --connections 1 --seats 4000 --replays 100 --audit";
     let audit = run(&office.url(), flags).audit.unwrap();
     assert!(found(&audit, Kind::Doubled, "one key was answered with") > 0, "{audit:?}");
 }

@@ -10,9 +10,11 @@ const STALL: Duration = Duration::from_millis(700);
 /// The row of availability with a stall in the middle of the run.
 fn measured(arrivals: &str) -> loadgen::report::Row {
     let office = BoxOffice::open(&[Fault::StallAt(60, STALL)]);
-    let flags = format!("{arrivals} --mix availability=1 --duration 1200ms --connections 1 --seats 10 --max-errors 0");
+    let flags = format!(
+        "{arrivals} --mix availability=1 --duration 1200ms --connections 1 --seats 10 --timeout 60s --max-errors 0"
+    );
     let report = run(&office.url(), &flags);
-    assert_eq!(report.failures, Vec::<String>::new());
+    assert_eq!(report.failures, Vec::<String>::new(), "{report:?}");
     report.rows.into_iter().next().unwrap()
 }
 

@@ -27,6 +27,20 @@ fn every_route_knows_who_may_call_it() {
 }
 
 #[test]
+fn every_route_of_the_table_is_served() {
+    story(&[], |office| async move {
+        for route in ROUTES {
+            let path = route.path.replace(['{', '}'], "");
+            let answer = office.ask(&route.method.to_uppercase(), &path).send().await;
+            let code = answer.code();
+            assert!(!matches!(code, "not_found" | "method_not_allowed"), "{} {path}: {code}", route.method);
+            assert!(answer.header("x-request-id").is_some());
+        }
+        office
+    });
+}
+
+#[test]
 fn unknown_ids_paths_and_methods() {
     story(&[], |office| async move {
         office.ask("GET", "/v1/nothing").send().await.is_problem(404, "not_found");

@@ -46,6 +46,21 @@ fn a_rebuilt_machine_has_what_it_had_written_before_it_panicked() {
 }
 
 #[test]
+fn a_machine_that_panics_again_and_again_comes_back_each_time() {
+    run(async {
+        let story = Story::start(&Arc::default());
+        story.ask(create()).await.unwrap();
+        for round in 1..=3 {
+            story.router().panic_for_test(concert());
+            assert_eq!(story.ask(rename("lost")).await, Err(Failure::RESTARTED));
+            assert_eq!(story.router().view().restarts().of(Kind::Event), round);
+        }
+        assert_eq!(name(story.ask(event::Command::Show).await), "Aurora");
+        story.runtime.kill();
+    });
+}
+
+#[test]
 fn a_full_disk_undoes_what_it_refused_and_ends_by_itself() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
