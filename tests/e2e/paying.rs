@@ -58,6 +58,7 @@ fn a_provider_that_does_not_answer_is_asked_and_never_charged_twice() {
     let (_server, organizer, ann) = concert("silent");
     let hold = ann.hold("silent", "A", &["1-1", "1-2"]);
     let placed = ann.order(&hold, "tok_timeout");
+    ann.await_that(&format!("/v1/orders/{}", id(&placed)), |now| now.json()["state"] == "paying");
     for (verb, body) in [("cancel", json!({})), ("payment", with("tok_ok"))] {
         another(&ann, &placed, verb, &body).expect_problem(409, "payment_in_progress");
     }
