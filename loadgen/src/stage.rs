@@ -233,17 +233,40 @@ fn wait_until_on_sale(client: &mut Client, event: &str) -> Result<(), Failure> {
     }
 }
 
-/// Reads the description of an event that exists. Blocks are expected as they are created; what is missing there only
-/// means that seats are not picked by name, or that a check of the audit has nothing to compare with.
+/// Reads the description of an event that exists, and the layouts of its blocks. What is missing there only means that
+/// seats are not picked by name, or that a check of the audit has nothing to compare with.
 pub(crate) fn look_up(client: &mut Client, id: &str) -> Result<Event, Failure> {
     let path = format!("/v1/events/{id}");
     let description: Value = client.get(&path, None)?;
-    let blocks: Vec<Block> = description["blocks"].as_array().into_iter().flatten().filter_map(read_block).collect();
+    let mut blocks: Vec<Block> =
+        description["blocks"].as_array().into_iter().flatten().filter_map(read_block).collect();
+    for block in &mut blocks {
+        if let Shape::Seated { rows } = &mut block.shape
+            && rows.is_empty()
+        {
+            *rows = look_at_layout(client, id, &block.id)?;
+        }
+    }
     if blocks.is_empty() {
         let reason = "event has no blocks".to_owned();
         return Err(Failure::Unreadable { request: format!("GET {path}"), reason });
     }
     Ok(Event { id: id.to_owned(), blocks })
+}
+
+/// The rows of a seated block from its layout; none if the server does not show it.
+fn look_at_layout(client: &mut Client, event: &str, block: &str) -> Result<Vec<Row>, Failure> {
+    let path = format!("/v1/events/{event}/blocks/{block}/layout");
+    let answer = client.ask("GET", &path, None, b"")?;
+    if answer.status != 200 {
+        return Ok(Vec::new());
+    }
+    let layout: Value = read_json(&path, &answer.body)?;
+    let row = |row: &Value| {
+        let seats = row["numbers"].as_array()?.len();
+        Some(Row { row: row["row"].as_str()?.to_owned(), seats: u32::try_from(seats).ok()? })
+    };
+    Ok(layout["rows"].as_array().into_iter().flatten().filter_map(row).collect())
 }
 
 fn read_block(block: &Value) -> Option<Block> {

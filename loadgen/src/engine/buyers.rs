@@ -143,7 +143,7 @@ impl<'a> Buyers<'a> {
             Fate::Refused(code) => {
                 books.tally.measure(operation, moments, now);
                 books.tally.refusal(operation, &code);
-                self.drop_refused(flow, books);
+                self.drop_refused(flow, now, books);
             }
             Fate::Again { code, after } => {
                 books.tally.retry(operation, &code);
@@ -151,7 +151,7 @@ impl<'a> Buyers<'a> {
             }
             Fate::Failed(code) => {
                 books.tally.error(operation, &code);
-                self.drop_refused(flow, books);
+                self.drop_refused(flow, now, books);
             }
         }
         drawn
@@ -174,7 +174,7 @@ impl<'a> Buyers<'a> {
 
     fn judge(&self, flow: u32, answer: Answer<'_>) -> Fate {
         let flow = &self.flows[flow];
-        let repeated_release = matches!(flow.step, Step::Release | Step::Cancel) && flow.attempts > 0;
+        let repeated_release = matches!(flow.step, Step::Release | Step::GiveBack | Step::Cancel) && flow.attempts > 0;
         if repeated_release && matches!(answer.status, 404 | 409 | 410) {
             return Fate::Refused("already_released".to_owned());
         }
@@ -188,7 +188,7 @@ impl<'a> Buyers<'a> {
         let acknowledged = match step {
             Step::Hold => self.held(flow, body, now, books),
             Step::Order => self.ordered(flow, body, now, books),
-            Step::Release => {
+            Step::Release | Step::GiveBack => {
                 let hold = Cow::from(&self.flows[flow].subject);
                 books.scribe.note(&Line::Released { at: self.wall(now), hold });
                 Some(String::new())
@@ -221,8 +221,12 @@ impl<'a> Buyers<'a> {
         true
     }
 
-    /// A step that the server refused ends; holds that were to be joined by a further one can still be bought.
-    fn drop_refused(&mut self, flow: u32, books: &mut Books) {
+    /// A step that the server refused ends. Holds that were to be joined by a further one can still be bought; those of an
+    /// order that was refused are given back, so that a sell-out does not wait for their time.
+    fn drop_refused(&mut self, flow: u32, now: Nanos, books: &mut Books) {
+        if self.flows[flow].step == Step::Order {
+            self.give_back(flow, now, books);
+        }
         let ended = &mut self.flows[flow];
         if ended.step == Step::Hold && !ended.holds.is_empty() {
             let holds = std::mem::take(&mut ended.holds);
@@ -231,6 +235,19 @@ impl<'a> Buyers<'a> {
         }
         books.tally.unfinished += u64::from(self.flows[flow].step == Step::Follow);
         self.flows.close(flow);
+    }
+
+    fn give_back(&mut self, order: u32, now: Nanos, books: &mut Books) {
+        let refused = &mut self.flows[order];
+        let (event, customer, holds) = (refused.event, refused.customer, std::mem::take(&mut refused.holds));
+        for hold in holds {
+            books.scribe.note(&Line::ReleaseAsked { at: self.wall(now), hold: Cow::from(&hold) });
+            let place = self.flows.open();
+            let flow = &mut self.flows[place];
+            (flow.step, flow.intended, flow.started) = (Step::GiveBack, now, now);
+            (flow.event, flow.customer, flow.subject) = (event, customer, hold);
+            self.due.push_back(place);
+        }
     }
 
     /// True when there is no further attempt.
