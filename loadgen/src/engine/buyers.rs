@@ -143,7 +143,10 @@ impl<'a> Buyers<'a> {
             Fate::Refused(code) => {
                 books.tally.measure(operation, moments, now);
                 books.tally.refusal(operation, &code);
-                self.drop_refused(flow, now, books);
+                if step == Step::Order && code == "customer_limit" {
+                    self.give_back(flow, now, books);
+                }
+                self.drop_refused(flow, books);
             }
             Fate::Again { code, after } => {
                 books.tally.retry(operation, &code);
@@ -151,7 +154,7 @@ impl<'a> Buyers<'a> {
             }
             Fate::Failed(code) => {
                 books.tally.error(operation, &code);
-                self.drop_refused(flow, now, books);
+                self.drop_refused(flow, books);
             }
         }
         drawn
@@ -221,12 +224,8 @@ impl<'a> Buyers<'a> {
         true
     }
 
-    /// A step that the server refused ends. Holds that were to be joined by a further one can still be bought; those of an
-    /// order that was refused are given back, so that a sell-out does not wait for their time.
-    fn drop_refused(&mut self, flow: u32, now: Nanos, books: &mut Books) {
-        if self.flows[flow].step == Step::Order {
-            self.give_back(flow, now, books);
-        }
+    /// A step that the server refused ends; holds that were to be joined by a further one can still be bought.
+    fn drop_refused(&mut self, flow: u32, books: &mut Books) {
         let ended = &mut self.flows[flow];
         if ended.step == Step::Hold && !ended.holds.is_empty() {
             let holds = std::mem::take(&mut ended.holds);
@@ -237,15 +236,15 @@ impl<'a> Buyers<'a> {
         self.flows.close(flow);
     }
 
+    /// Releases the holds of an order that its customer may not place, so that others need not wait until they expire.
     fn give_back(&mut self, order: u32, now: Nanos, books: &mut Books) {
-        let refused = &mut self.flows[order];
-        let (event, customer, holds) = (refused.event, refused.customer, std::mem::take(&mut refused.holds));
-        for hold in holds {
+        let (event, customer) = (self.flows[order].event, self.flows[order].customer);
+        for hold in std::mem::take(&mut self.flows[order].holds) {
             books.scribe.note(&Line::ReleaseAsked { at: self.wall(now), hold: Cow::from(&hold) });
             let place = self.flows.open();
             let flow = &mut self.flows[place];
-            (flow.step, flow.intended, flow.started) = (Step::GiveBack, now, now);
-            (flow.event, flow.customer, flow.subject) = (event, customer, hold);
+            (flow.step, flow.event, flow.customer, flow.subject) = (Step::GiveBack, event, customer, hold);
+            (flow.intended, flow.started) = (now, now);
             self.due.push_back(place);
         }
     }

@@ -17,7 +17,7 @@ pub(crate) enum Step {
     Order,
     /// Gives a hold back.
     Release,
-    /// Gives back the holds of an order that was refused.
+    /// Gives a hold back whose order was refused.
     GiveBack,
     /// Gives up an order whose payment failed, so that its seats go back on sale.
     Cancel,
@@ -64,9 +64,10 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Whether it came from the mix: following and cancelling an order, giving back what it could not buy, and repeating an answered request come on top.
+    /// Whether it came from the mix: following and cancelling an order, giving back what was refused and repeating an
+    /// answered request come on top.
     pub(crate) fn is_drawn(&self) -> bool {
-        !matches!(self.step, Step::Follow | Step::Cancel | Step::GiveBack) && self.first_answer.is_none()
+        !matches!(self.step, Step::Follow | Step::GiveBack | Step::Cancel) && self.first_answer.is_none()
     }
 
     /// Appends the request.

@@ -53,7 +53,7 @@ impl<'a> Buyers<'a> {
             Step::Hold => self.begin_hold(place),
             Step::Order => self.begin_order(place),
             Step::Release => self.begin_release(place, now, books),
-            Step::Look | Step::Follow | Step::Cancel | Step::GiveBack => self.begin_look(place),
+            Step::Look | Step::Follow | Step::GiveBack | Step::Cancel => self.begin_look(place),
         }
         (step.operation(), What::Flow(place))
     }
