@@ -60,8 +60,8 @@ postgres_start() {
     mkdir -p "$work/pg"
     if [ "$(id -u)" = 0 ]; then chown -R nobody "$work/pg"; chmod 755 "$work"; as=(setpriv --reuid nobody --clear-groups); else as=(); fi
     "${as[@]}" "$bin/initdb" -D "$work/pg/data" -U holder --auth=trust >/dev/null
-    "${as[@]}" "$bin/postgres" -D "$work/pg/data" -k "$work/pg" -p "$pg_port" -c listen_addresses= -c shared_buffers=512MB \
-        -c max_connections=100 >"$work/pg.log" 2>&1 &
+    "${as[@]}" "$bin/postgres" -D "$work/pg/data" -k "$work/pg" -p "$pg_port" -c shared_buffers=512MB \
+        -c max_connections=100 -c listen_addresses= >"$work/pg.log" 2>&1 &
     pids+=($!)
     await "$bin/pg_isready" -h "$work/pg" -p "$pg_port"
     cat >"$work/hold.sql" <<'SQL'
@@ -74,8 +74,9 @@ SQL
 postgres_round() {
     local bin; bin=$(pg_bin)
     local sql=("$bin/psql" -q -h "$work/pg" -p "$pg_port" -U holder postgres)
-    "${sql[@]}" -c "DROP TABLE IF EXISTS seats; CREATE TABLE seats (id int PRIMARY KEY, holder text, until timestamptz);
-        INSERT INTO seats SELECT generate_series(1, 1000000); CREATE INDEX ON seats (id) WHERE holder IS NULL; VACUUM ANALYZE seats" >/dev/null 2>&1
+    "${sql[@]}" -c "DROP TABLE IF EXISTS seats" -c "CREATE TABLE seats (id int PRIMARY KEY, holder text, until timestamptz)" \
+        -c "INSERT INTO seats SELECT generate_series(1, 1000000)" -c "CREATE INDEX ON seats (id) WHERE holder IS NULL" \
+        -c "VACUUM ANALYZE seats" >/dev/null 2>&1
     "$bin/pgbench" -n -h "$work/pg" -p "$pg_port" -U holder -c $connections -j 2 -M prepared -T "$seconds" -f "$work/hold.sql" postgres 2>/dev/null |
         sed -n 's/^tps = \([0-9.]*\).*/\1/p'
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// For each module of the server, the modules it may name. Arrows go one way: a cycle cannot be written down here.
+/// For each module of the server, the modules it may name; tests may build what they need. Arrows go one way: a cycle
+/// cannot be written down here.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("main", &["auth", "clock", "config", "journal", "node"]),
+    ("main", &["auth", "clock", "config", "journal", "node", "runtime", "telemetry"]),
+    ("demo", &["config", "node"]),
     (
         "node",
         &[
@@ -146,13 +148,14 @@ fn named_modules(text: &str, prefix: &str) -> Vec<String> {
 fn arrows_between_modules_go_one_way() {
     let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
     let mut wrong = Vec::new();
-    for (path, text) in rust_files("src") {
+    for (path, text) in rust_files("src").into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
         let module = module_of(&path);
         let Some(may_name) = layers.get(module.as_str()) else {
             wrong.push(format!("{}: the module is not in the table of layers", path.display()));
             continue;
         };
-        let prefixes: &[&str] = if module == "main" { &["stampede::"] } else { &["crate::"] };
+        let is_binary = module == "main" || module == "demo";
+        let prefixes: &[&str] = if is_binary { &["stampede::"] } else { &["crate::"] };
         for named in prefixes.iter().flat_map(|prefix| named_modules(&text, prefix)) {
             let is_module = layers.contains_key(named.as_str());
             if is_module && named != module && !may_name.contains(&named.as_str()) {

@@ -200,7 +200,7 @@ impl EventRequest {
             name: self.name,
             venue: self.venue,
             starts_at,
-            currency: currency.unwrap_or(Currency(*b"XXX")),
+            currency: currency.unwrap_or(Currency(*b"ZZZ")),
             on_sale_at,
             rules,
             blocks,

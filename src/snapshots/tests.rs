@@ -1,3 +1,4 @@
+//! The snapshot store: two newest, fallback, cutting, damage, and a store that is moved aside.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;

@@ -119,16 +119,12 @@ pub struct Metrics {
     pub mailbox_depth: GaugesBy,
     /// Commands of one turn.
     pub turn_commands: Sizes,
-    /// Time of one turn in memory, by kind of actor.
-    pub turn_time: DurationsBy,
     /// Cells rebuilt after a panic, by kind of actor.
     pub cell_restarts: CountersBy,
     /// Notices, by what became of them: sent, retried, dead-lettered.
     pub notices: CountersBy,
     /// Open WebSocket sessions.
     pub websocket_sessions: Gauge,
-    /// Messages sent to WebSockets.
-    pub websocket_messages: Counter,
     /// Boards sent because a reader was too slow or too far behind.
     pub websocket_resyncs: Counter,
     /// Snapshots, by outcome.
@@ -175,11 +171,9 @@ impl Metrics {
             journal_failures: CountersBy::new("reason"),
             mailbox_depth: GaugesBy::new("actor"),
             turn_commands: Sizes::default(),
-            turn_time: DurationsBy::new("actor"),
             cell_restarts: CountersBy::new("actor"),
             notices: CountersBy::new("outcome"),
             websocket_sessions: Gauge::default(),
-            websocket_messages: Counter::default(),
             websocket_resyncs: Counter::default(),
             snapshots: CountersBy::new("outcome"),
             snapshot_time: Durations::default(),
@@ -206,7 +200,6 @@ impl Metrics {
         to.register("admission_refused", "Commands refused by a full queue", self.admission_refused.family.clone());
         to.register("cache_requests", "Answers by cache and whether they were there", self.caches.clone());
         to.register("websocket_sessions", "Open WebSocket sessions", self.websocket_sessions.clone());
-        to.register("websocket_messages", "Messages sent to WebSockets", self.websocket_messages.clone());
         to.register("websocket_resyncs", "Boards sent to readers that fell behind", self.websocket_resyncs.clone());
     }
 
@@ -222,7 +215,6 @@ impl Metrics {
         to.register("journal_failures", "Appends refused or failed", self.journal_failures.family.clone());
         to.register("mailbox_depth", "Commands waiting", self.mailbox_depth.family.clone());
         to.register("turn_commands", "Commands of one turn", self.turn_commands.clone());
-        to.register_with_unit("turn", "Time of one turn in memory", seconds(), self.turn_time.family.clone());
         to.register("cell_restarts", "Cells rebuilt after a panic", self.cell_restarts.family.clone());
         to.register("snapshots", "Snapshots by outcome", self.snapshots.family.clone());
         to.register_with_unit("snapshot_write", "Time to write and verify one", seconds(), self.snapshot_time.clone());

@@ -1,3 +1,4 @@
+//! The lock on a data directory: one process at a time, and a clear word for the second.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! The embedded journal with its thread: groups, limits, full disks, failed writes and syncs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::atomic::{AtomicU64, Ordering};

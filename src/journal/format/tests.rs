@@ -1,3 +1,4 @@
+//! The bytes of the journal, pinned, and what is refused of them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

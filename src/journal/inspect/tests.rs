@@ -1,3 +1,4 @@
+//! Looking into a journal that rests, moves or is damaged.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;

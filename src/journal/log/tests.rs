@@ -1,3 +1,4 @@
+//! The log without its thread: order of writes and syncs, segments, truncation.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
