@@ -262,12 +262,13 @@ impl<M: Hosted> Cell<M> {
         self.state = None;
         self.commands.clear();
         let last_change = self.inbox.last_change.get();
+        self.inbox.pause();
+        // Counted first, so that whoever hears of it finds it in the metrics.
+        self.shard.panicked(M::KIND);
         for waiter in self.waiters.drain(..).flatten() {
             self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
             let _ = waiter.send(Err(Failure::RESTARTED));
         }
-        self.inbox.pause();
-        self.shard.panicked(M::KIND);
         let wait = if self.panics == 0 { Duration::ZERO } else { MEND_MIN * (1 << self.panics.min(MEND_DOUBLINGS)) };
         self.panics += 1;
         ctx.run_later(wait, move |cell, _| cell.shard.mend(&cell.address, last_change));
