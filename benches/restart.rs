@@ -161,7 +161,10 @@ async fn selling(dir: &Path, seats: u32, seats_a_hold: u32) {
     let began = Instant::now();
     sell(&node, seats, seats_a_hold).await;
     let took = began.elapsed().as_secs_f64();
-    println!("sold {seats} seats, {seats_a_hold} an order: {:.0} seats/s through machines and journal", f64::from(seats) / took);
+    println!(
+        "sold {seats} seats, {seats_a_hold} an order: {:.0} seats/s through machines and journal",
+        f64::from(seats) / took
+    );
     let grown = resident_bytes().saturating_sub(free) as f64 / f64::from(seats);
     println!("memory: {grown:.0} bytes a sold seat with its hold, order, payment, tickets and both keys");
 }
