@@ -68,7 +68,7 @@ pub struct Node {
     door: Bound,
     runtime: Runtime,
     journal: Arc<Embedded>,
-    outward: tokio::runtime::Runtime,
+    outward: Threads,
     _lock: DataDir,
 }
 
@@ -92,14 +92,9 @@ impl Node {
         }));
         let gateway = Arc::new(open_gateway(&config, &metrics)?);
         let sinks = Sinks::open(&config).map_err(at("notices"))?;
-        let outward = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(OUTWARD_THREADS)
-            .thread_name("outward")
-            .enable_all()
-            .build()
-            .map_err(at("threads"))?;
+        let outward = Threads::start().map_err(at("threads"))?;
         let inside = (Arc::clone(&board), Arc::clone(&tickets));
-        let outbound = Outbound::new(outward.handle().clone(), gateway.clone(), sinks, inside, Arc::clone(&metrics));
+        let outbound = Outbound::new(outward.handle(), gateway.clone(), sinks, inside, Arc::clone(&metrics));
 
         let readiness = Arc::new(Readiness::default());
         let tested = test_append(journal.as_ref());
@@ -162,10 +157,33 @@ impl Node {
         self.state.readiness.stop();
         handle.stop(true).await;
         self.runtime.stop().await;
-        self.outward.shutdown_background();
+        drop(self.outward);
         self.journal.close();
         info!("stopped");
         Ok(code)
+    }
+}
+
+/// The threads of payment calls and letters. They end without being waited for, wherever they are dropped: also where a
+/// node does not come up, inside of an actix system.
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Threads {
+    fn start() -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(OUTWARD_THREADS).thread_name("outward").enable_all().build().map(Some).map(Self)
+    }
+
+    fn handle(&self) -> tokio::runtime::Handle {
+        self.0.as_ref().expect("there until it is dropped").handle().clone()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
     }
 }
 

@@ -1,4 +1,7 @@
-//! The events on sale and the customers who come for them. Everything is made here before the first measured request.
+//! The events on sale and the customers who come for them. Everything is made here before the first measured request;
+//! what is on sale already is looked up in [`existing`].
+
+mod existing;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -98,7 +101,7 @@ pub fn set(plan: &Plan) -> Result<Stage, Failure> {
     let run = run_id();
     let mut client = Client::new(plan.access.target.clone(), Duration::from_secs(5));
     let events = match &plan.show {
-        Show::Existing(id) => vec![look_up(&mut client, id)?],
+        Show::Existing(id) => vec![existing::look_up(&mut client, id)?],
         Show::New(new) => create_all(&mut client, &plan.access, new, &run)?,
     };
     let now = SystemTime::now();
@@ -233,37 +236,6 @@ fn wait_until_on_sale(client: &mut Client, event: &str) -> Result<(), Failure> {
     }
 }
 
-/// Reads the description of an event that exists. Blocks are expected as they are created; what is missing there only
-/// means that seats are not picked by name, or that a check of the audit has nothing to compare with.
-pub(crate) fn look_up(client: &mut Client, id: &str) -> Result<Event, Failure> {
-    let path = format!("/v1/events/{id}");
-    let description: Value = client.get(&path, None)?;
-    let blocks: Vec<Block> = description["blocks"].as_array().into_iter().flatten().filter_map(read_block).collect();
-    if blocks.is_empty() {
-        let reason = "event has no blocks".to_owned();
-        return Err(Failure::Unreadable { request: format!("GET {path}"), reason });
-    }
-    Ok(Event { id: id.to_owned(), blocks })
-}
-
-fn read_block(block: &Value) -> Option<Block> {
-    let id = block["id"].as_str().or(block["block"].as_str())?.to_owned();
-    let price = block["price"].as_u64().or(block["price"]["amount"].as_u64());
-    let shape = if block["kind"] == "standing" {
-        Shape::Standing { capacity: block["capacity"].as_u64()? }
-    } else {
-        Shape::Seated { rows: read_rows(block) }
-    };
-    Some(Block { id, price, shape })
-}
-
-fn read_rows(block: &Value) -> Vec<Row> {
-    if let (Some(count), Some(seats)) = (block["rows"].as_u64(), block["seats_per_row"].as_u64()) {
-        return (1..=count).map(|row| Row { row: row.to_string(), seats: seats as u32 }).collect();
-    }
-    serde_json::from_value(block["rows"].clone()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -303,7 +275,7 @@ mod tests {
         asked.standing = 500;
         let event = design(&asked, "e".to_owned());
         let written = description(&asked, &event);
-        let read: Vec<Block> = written["blocks"].as_array().unwrap().iter().filter_map(read_block).collect();
+        let read: Vec<Block> = written["blocks"].as_array().unwrap().iter().filter_map(existing::read_block).collect();
         assert_eq!(read, event.blocks);
         assert_eq!(written["rules"]["max_per_customer"], Value::Null);
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -28,6 +29,9 @@ pub(crate) struct Server {
     folder: tempfile::TempDir,
     settings: Vec<String>,
     key: OrganizerKey,
+    command: &'static str,
+    within: Vec<String>,
+    said: String,
 }
 
 /// The server's binary, built by cargo for this test.
@@ -61,24 +65,62 @@ impl Server {
 
     /// A node with some settings, each `key=value`.
     pub(crate) fn start_with(settings: &[&str]) -> Self {
-        let mut server = Self {
+        let mut server = Self::prepare(settings);
+        server.restart();
+        server
+    }
+
+    /// `stampede demo` with a data directory and a port of its own.
+    pub(crate) fn start_demo() -> Self {
+        let mut server = Self::prepare(&[]);
+        server.command = "demo";
+        server.restart();
+        server
+    }
+
+    /// A node that is not started yet.
+    pub(crate) fn prepare(settings: &[&str]) -> Self {
+        Self {
             child: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             folder: tempfile::tempdir().expect("a temporary folder"),
             settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
             key: new_key(),
-        };
-        server.restart();
-        server
+            command: "serve",
+            within: Vec::new(),
+            said: String::new(),
+        }
+    }
+
+    /// From the next start, the node is started by this command, which must become the node (as `exec` does).
+    pub(crate) fn run_within(&mut self, command: &[&str]) {
+        self.within = command.iter().map(|part| (*part).to_owned()).collect();
+    }
+
+    /// A node with the defaults that tests with events of their own use together. It ends with the last of them.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
     }
 
     /// The command line of this node, not started.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(binary());
-        command.arg("serve").current_dir(self.folder.path());
+        let mut words = self.within.iter().map(PathBuf::from).chain([binary()]);
+        let mut command = Command::new(words.next().expect("at least the node itself"));
+        command.args(words).arg(self.command).current_dir(self.folder.path());
+        let place = [format!("http.listen={}", self.listen), format!("data.dir={}", self.data().display())];
+        for setting in &place {
+            command.args(["--set", setting]);
+        }
+        if self.command == "demo" {
+            return command;
+        }
         let own = [
-            format!("http.listen={}", self.listen),
-            format!("data.dir={}", self.data().display()),
             format!("auth.hs256_secret={SECRET}"),
             format!("auth.organizer_keys=[\"{}\"]", self.key.digest),
             "limits.customer=".to_owned(),
@@ -111,10 +153,15 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let listening = lines.by_ref().find_map(|line| {
-            let line = line.ok()?;
-            line.strip_prefix("listening on http://").map(str::to_owned)
-        });
+        let last = if self.command == "demo" { "These keys are public" } else { "listening on" };
+        self.said.clear();
+        for line in lines.by_ref().map_while(Result::ok) {
+            self.said += &format!("{line}\n");
+            if line.starts_with(last) {
+                break;
+            }
+        }
+        let listening = self.said.lines().find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned));
         let Some(listening) = listening else {
             let _ = child.wait();
             panic!("it did not say where it listens: {}", self.log());
@@ -187,9 +234,64 @@ impl Server {
         self.folder.path().join("server.log")
     }
 
+    /// What it said when it came up.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
+    /// Starts a node that is expected to refuse, and gives what it says on standard error.
+    #[track_caller]
+    pub(crate) fn refuses_to_start(&self) -> String {
+        assert!(self.child.is_none(), "it is running");
+        let ended = self.command().output().expect("the server starts");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        said
+    }
+
+    /// The segment files of the journal, oldest first.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.data().join("journal")).expect("a journal");
+        let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
+        files.sort();
+        files
+    }
+
+    /// `stampede journal verify` of a node that is down: whether all is well, and what it says.
+    pub(crate) fn verify_journal(&self) -> (bool, String) {
+        let mut verify = Command::new(binary());
+        let ended = verify.args(["journal", "verify"]).arg(self.data()).output().expect("stampede journal verify runs");
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Resident memory of the node, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it is running");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    }
+
+    /// A metric of the running node, all its labels as written; 0 when it is not there.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.client().get("/metrics").text();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+}
+
+/// Looks again and again until this is so. Panics when it takes longer than anything here should.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

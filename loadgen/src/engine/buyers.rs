@@ -143,6 +143,9 @@ impl<'a> Buyers<'a> {
             Fate::Refused(code) => {
                 books.tally.measure(operation, moments, now);
                 books.tally.refusal(operation, &code);
+                if step == Step::Order && code == "customer_limit" {
+                    self.give_back(flow, now, books);
+                }
                 self.drop_refused(flow, books);
             }
             Fate::Again { code, after } => {
@@ -174,7 +177,7 @@ impl<'a> Buyers<'a> {
 
     fn judge(&self, flow: u32, answer: Answer<'_>) -> Fate {
         let flow = &self.flows[flow];
-        let repeated_release = matches!(flow.step, Step::Release | Step::Cancel) && flow.attempts > 0;
+        let repeated_release = matches!(flow.step, Step::Release | Step::GiveBack | Step::Cancel) && flow.attempts > 0;
         if repeated_release && matches!(answer.status, 404 | 409 | 410) {
             return Fate::Refused("already_released".to_owned());
         }
@@ -188,7 +191,7 @@ impl<'a> Buyers<'a> {
         let acknowledged = match step {
             Step::Hold => self.held(flow, body, now, books),
             Step::Order => self.ordered(flow, body, now, books),
-            Step::Release => {
+            Step::Release | Step::GiveBack => {
                 let hold = Cow::from(&self.flows[flow].subject);
                 books.scribe.note(&Line::Released { at: self.wall(now), hold });
                 Some(String::new())
@@ -231,6 +234,19 @@ impl<'a> Buyers<'a> {
         }
         books.tally.unfinished += u64::from(self.flows[flow].step == Step::Follow);
         self.flows.close(flow);
+    }
+
+    /// Releases the holds of an order that its customer may not place, so that others need not wait until they expire.
+    fn give_back(&mut self, order: u32, now: Nanos, books: &mut Books) {
+        let (event, customer) = (self.flows[order].event, self.flows[order].customer);
+        for hold in std::mem::take(&mut self.flows[order].holds) {
+            books.scribe.note(&Line::ReleaseAsked { at: self.wall(now), hold: Cow::from(&hold) });
+            let place = self.flows.open();
+            let flow = &mut self.flows[place];
+            (flow.step, flow.event, flow.customer, flow.subject) = (Step::GiveBack, event, customer, hold);
+            (flow.intended, flow.started) = (now, now);
+            self.due.push_back(place);
+        }
     }
 
     /// True when there is no further attempt.

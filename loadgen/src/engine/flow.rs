@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Order,
     /// Gives a hold back.
     Release,
+    /// Gives a hold back whose order was refused.
+    GiveBack,
     /// Gives up an order whose payment failed, so that its seats go back on sale.
     Cancel,
     /// Looks at an own order once.
@@ -31,7 +33,7 @@ impl Step {
         match self {
             Self::Hold => Operation::Hold,
             Self::Order => Operation::Order,
-            Self::Release | Self::Cancel => Operation::Release,
+            Self::Release | Self::GiveBack | Self::Cancel => Operation::Release,
             Self::Look | Self::Follow => Operation::OrderStatus,
         }
     }
@@ -62,9 +64,10 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Whether it came from the mix: following and cancelling an order and repeating an answered request come on top.
+    /// Whether it came from the mix: following and cancelling an order, giving back what was refused and repeating an
+    /// answered request come on top.
     pub(crate) fn is_drawn(&self) -> bool {
-        !matches!(self.step, Step::Follow | Step::Cancel) && self.first_answer.is_none()
+        !matches!(self.step, Step::Follow | Step::GiveBack | Step::Cancel) && self.first_answer.is_none()
     }
 
     /// Appends the request.
@@ -75,7 +78,7 @@ impl Flow {
             Step::Hold => ("POST", ["/v1/events/", event, "/holds"], Some(self.key.as_str())),
             Step::Order => ("POST", ["/v1/orders", "", ""], Some(self.key.as_str())),
             Step::Cancel => ("POST", ["/v1/orders/", &self.subject, "/cancel"], Some(self.key.as_str())),
-            Step::Release => ("DELETE", ["/v1/holds/", &self.subject, ""], None),
+            Step::Release | Step::GiveBack => ("DELETE", ["/v1/holds/", &self.subject, ""], None),
             Step::Look | Step::Follow => ("GET", ["/v1/orders/", &self.subject, ""], None),
         };
         request::write(out, target, request::Head { method, path: &path, authorization, key }, &self.body);

@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     LoseHold(u64),
     /// Acknowledges the nth order and forgets it; its holds stay.
     LoseOrder(u64),
+    /// Refuses the first orders, this many, for their customers' limit.
+    RefuseOrders(usize),
     /// Gives the nth hold the seats of the hold before it.
     DoubleSeat(u64),
     /// Lets the nth hold expire at once, without a reason.

@@ -1,5 +1,6 @@
 //! A correct box office: what is sold adds up, and what is measured has its names.
 
+use loadgen::audit::claims::Claims;
 use loadgen::report::{html, json};
 
 use super::box_office::{BoxOffice, Fault};
@@ -70,6 +71,35 @@ fn an_event_that_exists_is_sold_as_it_is() {
     let second = run(&office.url(), &format!("--event {event} --mix sellout --duration 300ms --connections 2 --audit"));
     assert!(second.audit.as_ref().is_some_and(|audit| audit.checked.holds > 0));
     assert_eq!(second.failures, Vec::<String>::new(), "holds of others in the same event are not ours to judge");
+}
+
+/// The description does not say how long rows are; buyers still spread over all blocks by their size, and pick seats.
+#[test]
+fn an_event_that_exists_is_known_by_its_layouts() {
+    let office = BoxOffice::open(&[]);
+    let first = run(
+        &office.url(),
+        "--mix availability=1 --duration 100ms --connections 1 --seats 9000 --blocks 2 --standing 90",
+    );
+    let flags = "--mix hold=1 --duration 500ms --connections 4 --picked 100 --audit --journal";
+    let journal = tempfile::NamedTempFile::new().unwrap();
+    let second = run(&office.url(), &format!("--event {}-1 {flags} {}", first.run, journal.path().display()));
+    assert_eq!(second.failures, Vec::<String>::new());
+    let claims = Claims::fold(loadgen::journal::read(journal.path()).unwrap());
+    let picked = claims.holds.values().filter(|hold| hold.line.block != "FLOOR").count();
+    assert!(picked * 10 > claims.holds.len() * 8, "{picked} of {} holds are seated", claims.holds.len());
+}
+
+/// Holds whose order is refused are given back at once; nobody waits an hour for them to expire.
+#[test]
+fn refused_orders_do_not_keep_a_concert_from_selling_out() {
+    let office = BoxOffice::open(&[Fault::RefuseOrders(7)]);
+    let report = run(
+        &office.url(),
+        "--mix sellout --until-sold-out --audit --seats 80 --blocks 2 --connections 2 --duration 60s",
+    );
+    assert_eq!(report.failures, Vec::<String>::new());
+    assert_eq!((report.audit.unwrap().checked.seats_sold, count(&report.refusals, "customer_limit")), (80, 7));
 }
 
 /// Seats of orders whose payment was declined go back on sale and are sold to others.

@@ -53,7 +53,7 @@ impl<'a> Buyers<'a> {
             Step::Hold => self.begin_hold(place),
             Step::Order => self.begin_order(place),
             Step::Release => self.begin_release(place, now, books),
-            Step::Look | Step::Follow | Step::Cancel => self.begin_look(place),
+            Step::Look | Step::Follow | Step::GiveBack | Step::Cancel => self.begin_look(place),
         }
         (step.operation(), What::Flow(place))
     }
@@ -68,7 +68,9 @@ impl<'a> Buyers<'a> {
         match wanted {
             Step::Look | Step::Follow if self.recent.is_empty() => self.possible(Step::Order),
             Step::Order | Step::Release if self.baskets.is_empty() => Step::Hold,
-            Step::Hold | Step::Order | Step::Release | Step::Cancel | Step::Look | Step::Follow => wanted,
+            Step::Hold | Step::Order | Step::Release | Step::GiveBack | Step::Cancel | Step::Look | Step::Follow => {
+                wanted
+            }
         }
     }
 

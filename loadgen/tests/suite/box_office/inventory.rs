@@ -18,6 +18,7 @@ pub(super) struct Inventory {
     answers: HashMap<(String, String), (u16, String)>,
     holds_given: usize,
     orders_taken: usize,
+    orders_refused: usize,
 }
 
 #[derive(Clone)]
@@ -64,6 +65,7 @@ impl Inventory {
             answers: HashMap::new(),
             holds_given: 0,
             orders_taken: 0,
+            orders_refused: 0,
         }
     }
 
@@ -99,6 +101,7 @@ impl Inventory {
         match (request.method.as_str(), parts.as_slice()) {
             ("POST", ["events"]) => self.create(&request.body),
             ("GET", ["events", id]) => self.describe(id),
+            ("GET", ["events", id, "blocks", block, "layout"]) => self.layout(id, block),
             ("GET", ["events", id, "availability"]) => self.availability(id),
             ("GET", ["events", id, "blocks", _, "seats"]) => Reply::new(200, json!({"event": id, "seats": "AAAA"})),
             ("POST", ["events", id, "holds"]) => self.hold(id, &request.body, customer),
@@ -123,7 +126,21 @@ impl Inventory {
         let Some(event) = self.events.get(id) else { return Reply::refuse(404, "unknown_event") };
         let mut event = event.clone();
         event["status"] = "on_sale".into();
+        // As the real one: the length of rows is in the layout only.
+        for block in event["blocks"].as_array_mut().unwrap().iter_mut().filter(|block| block["kind"] == "seated") {
+            let rows = layout_rows(block).len();
+            (block["capacity"], block["rows"]) = (size(block).into(), rows.into());
+            block.as_object_mut().unwrap().remove("seats_per_row");
+        }
         Reply::new(200, event)
+    }
+
+    fn layout(&self, event: &str, block: &str) -> Reply {
+        let blocks = self.blocks(event);
+        let rows = layout_rows(blocks.iter().find(|known| known["id"] == block).unwrap());
+        let numbered =
+            |(row, seats): &(String, u64)| json!({"row": row, "numbers": (1..=*seats).collect::<Vec<u64>>()});
+        Reply::new(200, json!({"rows": rows.iter().map(numbered).collect::<Vec<Value>>()}))
     }
 
     fn availability(&self, id: &str) -> Reply {
@@ -238,6 +255,11 @@ impl Inventory {
         if !holds.iter().all(is_own) {
             return Reply::refuse(409, "hold_expired");
         }
+        let refuses = |fault: &Fault| matches!(fault, Fault::RefuseOrders(most) if self.orders_refused < *most);
+        if self.faults.iter().any(refuses) {
+            self.orders_refused += 1;
+            return Reply::refuse(409, "customer_limit");
+        }
         self.orders_taken += 1;
         let id = format!("ord_{:06}", self.orders_taken);
         let total: u64 = holds.iter().map(|id| self.worth(&self.holds[id])).sum();
@@ -341,8 +363,8 @@ impl Hold {
     }
 }
 
-fn seats(block: &Value) -> Vec<String> {
-    let rows: Vec<(String, u64)> = match block["rows"].as_u64() {
+fn layout_rows(block: &Value) -> Vec<(String, u64)> {
+    match block["rows"].as_u64() {
         Some(count) => (1..=count).map(|row| (row.to_string(), block["seats_per_row"].as_u64().unwrap())).collect(),
         None => block["rows"]
             .as_array()
@@ -350,7 +372,11 @@ fn seats(block: &Value) -> Vec<String> {
             .iter()
             .map(|row| (row["row"].as_str().unwrap().to_owned(), row["seats"].as_u64().unwrap()))
             .collect(),
-    };
+    }
+}
+
+fn seats(block: &Value) -> Vec<String> {
+    let rows = layout_rows(block);
     rows.iter().flat_map(|(row, seats)| (1..=*seats).map(move |seat| format!("{row}-{seat}"))).collect()
 }
 
