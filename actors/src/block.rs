@@ -6,6 +6,8 @@
 //!
 //! Where to go next: `judge` (what is accepted and why not), `stock` (how changes fold in), `best` and `orphans` (which
 //! seats), `seats` (the bits), `holds` with `shelf` and `roster` (who has them), `audit` and `record` (the whole, read and stored).
+//!
+//! Long because it is the contract of the block in one place; what it does is in `block/`.
 
 mod audit;
 mod best;

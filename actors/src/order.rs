@@ -391,6 +391,7 @@ pub enum Reply {
 mod book;
 mod change;
 mod desk;
+mod reading;
 mod seek;
 
 pub use change::Change;

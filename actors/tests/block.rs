@@ -1,4 +1,6 @@
 //! Stories of one block: what customers, orders and the organizer ask, and what they are told.
+//!
+//! Long because the stories of one machine share one way of telling them.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,6 +1,8 @@
 //! The block against a naive model: a list of seats, searched from end to end for everything.
 //!
 //! A failing case is kept in `proptest-regressions` and runs first from then on.
+//!
+//! Long because the naive model and what is compared with it are read side by side.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,7 @@
 //! Stories of orders, payments and letters: the three desks of a shard talk to each other for real; blocks, the
 //! payment provider and the mail are played by the story.
+//!
+//! Long because the stories of three desks share one way of telling them.
 #![allow(clippy::unwrap_used)]
 
 use actors::address::{Address, BlockRef};

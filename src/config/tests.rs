@@ -26,7 +26,7 @@ fn the_defaults_are_what_the_file_says() {
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.cluster.shards, 64);
     assert_eq!(config.holds.ttl, std::time::Duration::from_secs(420));
-    assert_eq!(config.http.body_max, ByteSize(65_536));
+    assert_eq!(config.http.body_max, ByteSize(256 * 1024));
     assert_eq!(config.limits.customer.unwrap().interval(), std::time::Duration::from_millis(20));
     assert!(config.limits.address.is_none() && config.auth.hs256_secret.is_none());
     assert_eq!(config.payments.gateway, GatewayKind::Simulated);

@@ -24,7 +24,7 @@ use super::recovery::Restored;
 use super::router::{Parcel, Post, Router};
 use super::seams::{FeedSink, Hooks, Outward};
 use super::shard::ShardHost;
-use super::snapshotting::{Writer, round};
+use super::snapshotting::{Writer, note_all_stored, round};
 use crate::journal::Journal;
 
 /// Messages taken from the inbox before the cells they are for get their turn.
@@ -188,16 +188,18 @@ impl Host {
     async fn take_rounds(self: Rc<Self>) {
         let settings = &self.node.settings;
         let mut ticks = ticks(settings.snapshot_interval.min(LOOK_MAX));
-        let mut last: Vec<(Rc<ShardHost>, Instant)> =
-            self.all().into_iter().map(|shard| (shard, Instant::now())).collect();
+        let mut last: Vec<(Rc<ShardHost>, Instant, bool)> =
+            self.all().into_iter().map(|shard| (shard, Instant::now(), true)).collect();
         loop {
             ticks.tick().await;
-            for (shard, began) in &mut last {
+            for (shard, began, complete) in &mut last {
                 let changed = shard.entries();
-                let due = changed > 0 && began.elapsed() >= settings.snapshot_interval;
+                let due = (changed > 0 || !*complete) && began.elapsed() >= settings.snapshot_interval;
                 if due || changed >= settings.snapshot_changes_max {
                     *began = Instant::now();
-                    round(shard, &self.node.writer, &*self.node.hooks).await;
+                    *complete = round(shard, &self.node.writer, &*self.node.hooks).await;
+                } else if changed == 0 && *complete {
+                    note_all_stored(shard);
                 }
             }
         }

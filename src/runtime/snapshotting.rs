@@ -125,12 +125,17 @@ pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Ho
     }
     complete &= round.all_done().await;
     if complete && writer.give(shard.id(), Work::Cut).await.await == Ok(true) {
-        shard.gauges().snapshot_at.store(shard.now().0, Ordering::Relaxed);
+        note_all_stored(shard);
         hooks.snapshotted(shard.id(), count, round.bytes, began.elapsed());
     } else {
         hooks.snapshot_failed(shard.id());
     }
     complete
+}
+
+/// Everything that the shard knows is in its snapshots at this moment: they are not old because nothing happens.
+pub(super) fn note_all_stored(shard: &ShardHost) {
+    shard.gauges().snapshot_at.store(shard.now().0, Ordering::Relaxed);
 }
 
 impl Round<'_> {

@@ -120,7 +120,7 @@ fn has_type(types: &Value, value: &Value, at: &str) -> Result<(), String> {
     let fits = match types {
         Value::Null => true,
         Value::Array(names) => names.iter().any(is),
-        name => is(name),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => is(types),
     };
     if fits { Ok(()) } else { Err(format!("{at}: {value} is not of type {types}")) }
 }

@@ -9,6 +9,7 @@ mod caching;
 mod cli;
 mod client;
 mod contract;
+mod crowding;
 mod documents;
 mod holding;
 mod idempotency;

@@ -58,6 +58,7 @@ fn a_provider_that_does_not_answer_is_asked_and_never_charged_twice() {
     let (_server, organizer, ann) = concert("silent");
     let hold = ann.hold("silent", "A", &["1-1", "1-2"]);
     let placed = ann.order(&hold, "tok_timeout");
+    ann.await_that(&format!("/v1/orders/{}", id(&placed)), |now| now.json()["state"] == "paying");
     for (verb, body) in [("cancel", json!({})), ("payment", with("tok_ok"))] {
         another(&ann, &placed, verb, &body).expect_problem(409, "payment_in_progress");
     }
@@ -255,4 +256,26 @@ fn an_order_whose_time_is_over_expires_and_frees_its_seats() {
     assert_eq!(late["state"], "expired");
     ann.await_that("/v1/events/brief/availability", |now| now.json()["blocks"][0]["free"] == 40);
     books(&organizer, "brief");
+}
+
+#[test]
+fn while_the_provider_is_away_buyers_are_told_that_their_seats_are_safe() {
+    let settings =
+        ["payments.simulated.error_rate=100%", "payments.breaker.failures=1", "payments.breaker.open_for=60s"];
+    let mut server = Server::start_with(&settings);
+    server.organizer().post("/v1/events", &small_event("gig")).expect(201);
+    let ann = server.customer("ann");
+    let placed = ann.order(&ann.hold("gig", "A", &["1-1", "1-2"]), "tok_ok");
+    let path = format!("/v1/orders/{}", id(&placed));
+    let told = ann.await_that(&path, |now| now.json()["payment"]["state"] == "waiting").json();
+    assert!(told["payment"]["detail"].as_str().unwrap().contains("your seats are safe"), "{told}");
+    assert_eq!(told["state"], "paying");
+    assert!(server.client().get("/metrics").text().contains("stampede_gateway_breaker_state 2"));
+    server.customer("bob").try_hold("gig", "A", &["1-1"]).expect_problem(409, "seat_taken");
+    assert_eq!(server.stop(), Some(0));
+    server.set("payments.simulated.error_rate=0%");
+    server.restart();
+    let paid = server.customer("ann").await_state(id(&placed), "paid");
+    assert!(paid.get("payment").is_none(), "{paid}");
+    assert_eq!(books(&server.organizer(), "gig")["captured"]["amount"], 17000);
 }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, id, order_body, small_event};
 use crate::server::Server;
 
+/// `http.body_max` of the defaults.
+const BODY_MAX: usize = 256 * 1024;
+
 /// One request with a body that would be accepted.
 struct Good {
     client: Client,
@@ -245,9 +248,9 @@ fn what_is_not_json_is_malformed_and_what_is_not_called_json_is_not_read() {
         let zipped = [("Content-Encoding", "gzip")];
         let answer = good.client.send(good.method, &good.path, &zipped, Some(whole.as_bytes()));
         answer.expect_problem(415, "unsupported_media_type");
-        let large = format!("{}{}", " ".repeat(64 * 1024 + 1), whole);
+        let large = format!("{}{}", " ".repeat(BODY_MAX), whole);
         let problem = good.send(large.as_bytes()).expect_problem(413, "body_too_large");
-        assert_eq!(problem["most"], 64 * 1024);
+        assert_eq!(problem["most"], BODY_MAX);
     }
     let organizer = server.organizer();
     let bytes =
@@ -336,7 +339,7 @@ fn thousands_of_bad_requests_leave_nothing_behind() {
     organizer.post("/v1/events", &small_event("gig")).expect(201);
     let ann = server.customer("ann");
     let deep = format!("{{\"a\":{}", "[".repeat(30_000));
-    let large = vec![b' '; 100_000];
+    let large = vec![b' '; BODY_MAX + 1];
     let round = |nth: usize| {
         let path = format!("/v1/events/gig/holds?{nth}");
         assert_eq!(ann.send("POST", &path, &[], Some(deep.as_bytes())).status, 422);

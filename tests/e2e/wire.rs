@@ -129,7 +129,7 @@ fn bodies_come_in_chunks_and_are_limited_all_the_same() {
     let good = format!("{start}10\r\n{{\"block\":\"FLOOR\"\r\ne\r\n,\"quantity\":1}}\r\n0\r\n\r\n");
     assert_eq!(statuses(&exchange(&server, good.as_bytes())), [201]);
     let chunk = format!("1000\r\n{}\r\n", " ".repeat(4096));
-    let large = format!("{start}{}0\r\n\r\n", chunk.repeat(20));
+    let large = format!("{start}{}0\r\n\r\n", chunk.repeat(80));
     let answer = exchange(&server, large.as_bytes());
     assert_eq!(statuses(&answer), [413], "{answer}");
     let broken = format!("{start}zz\r\n{{}}\r\n0\r\n\r\n");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::book::Order;
 use super::seek::Seeks;
-use super::{Change, Command, Line, OrderView, Reply, Settlement, State, Summary};
+use super::{Change, Command, Line, OrderView, Reply, Settlement, State};
 use crate::address::Address;
 use crate::block::{HoldState, HoldView};
 use crate::feed::Feed;
@@ -21,10 +21,10 @@ use crate::time::Millis;
 /// All orders of the customers whose home is one shard. See the module's charter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrderDesk {
-    orders: BTreeMap<OrderId, Box<Order>>,
+    pub(super) orders: BTreeMap<OrderId, Box<Order>>,
     seeks: Seeks,
     /// Derived from `orders`: hash of the customer, and the order.
-    by_customer: BTreeSet<(u64, OrderId)>,
+    pub(super) by_customer: BTreeSet<(u64, OrderId)>,
     /// Derived from `orders`: when each running order wants attention.
     due: BTreeSet<(Millis, OrderId)>,
 }
@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for OrderDesk {
     }
 }
 
-fn hash(customer: &Customer) -> u64 {
+pub(super) fn hash(customer: &Customer) -> u64 {
     xxhash_rust::xxh3::xxh3_64(customer.as_str().as_bytes())
 }
 
@@ -56,15 +56,6 @@ impl OrderDesk {
             Some(customer) if order.customer != *customer => Err(Refusal::UnknownOrder),
             _ => Ok(order),
         }
-    }
-
-    fn orders_of(&self, customer: &Customer) -> impl DoubleEndedIterator<Item = (OrderId, &Order)> {
-        let hash = hash(customer);
-        let from = OrderId(std::num::NonZeroU128::MIN);
-        let to = OrderId(std::num::NonZeroU128::MAX);
-        let ids = self.by_customer.range((hash, from)..=(hash, to));
-        ids.filter_map(|(_, id)| Some((*id, self.orders.get(id)?.as_ref())))
-            .filter(|(_, order)| order.customer == *customer)
     }
 
     /// Records a fact about an order; when that brings it into another state, sends what it is owed there.
@@ -321,34 +312,6 @@ impl OrderDesk {
         }
     }
 
-    fn list(&self, customer: &Customer, before: Option<OrderId>, limit: u32) -> Reply {
-        let newest_first = self.orders_of(customer).rev().filter(|(id, _)| before.is_none_or(|before| *id < before));
-        page(newest_first, limit)
-    }
-
-    fn list_event(&self, event: &EventId, after: Option<OrderId>, limit: u32) -> Reply {
-        let all = self.orders.iter().map(|(id, order)| (*id, order.as_ref()));
-        let oldest_first = all.filter(|(id, order)| order.event == *event && after.is_none_or(|after| *id > after));
-        page(oldest_first, limit)
-    }
-
-    fn audit(&self, event: &EventId) -> Summary {
-        let mut summary = Summary::default();
-        for (id, order) in self.orders.iter().filter(|(_, order)| order.event == *event) {
-            summary.orders[order.state as usize] += 1;
-            let total = order.total().amount;
-            let (captured, refunded) = order.money();
-            summary.captured += if captured { total } else { 0 };
-            summary.refunded += if refunded { total } else { 0 };
-            if order.state == State::Paid {
-                summary.paid_places += u64::from(order.places());
-                summary.paid += total;
-                summary.claims.extend(order.holds().map(|(hold, places)| (hold, *id, places)));
-            }
-        }
-        summary
-    }
-
     fn wake_order(&self, at: Moment<'_>, id: OrderId, out: &mut Outbox<Change>) {
         let order = &self.orders[&id];
         let over = order.pay_by().is_some_and(|until| until <= at.now);
@@ -384,15 +347,6 @@ impl OrderDesk {
             after.map(|due| self.due.insert((due, id)));
         }
     }
-}
-
-/// The first `limit` of `orders`, and where to continue.
-fn page<'a>(orders: impl Iterator<Item = (OrderId, &'a Order)>, limit: u32) -> Reply {
-    let mut orders: Vec<OrderView> = orders.take(limit as usize + 1).map(|(id, order)| order.view(id)).collect();
-    let more = orders.len() > limit as usize;
-    orders.truncate(limit as usize);
-    let next = orders.last().map(|order| order.order).filter(|_| more);
-    Reply::Orders { orders, next }
 }
 
 impl Machine for OrderDesk {

@@ -1,0 +1,54 @@
+//! Reading an order desk: pages of orders and sums for audits. Changes nothing.
+
+use super::book::Order;
+use super::desk::{OrderDesk, hash};
+use super::{OrderView, Reply, State, Summary};
+use crate::ids::{Customer, EventId, OrderId};
+
+impl OrderDesk {
+    pub(super) fn orders_of(&self, customer: &Customer) -> impl DoubleEndedIterator<Item = (OrderId, &Order)> {
+        let hash = hash(customer);
+        let from = OrderId(std::num::NonZeroU128::MIN);
+        let to = OrderId(std::num::NonZeroU128::MAX);
+        let ids = self.by_customer.range((hash, from)..=(hash, to));
+        ids.filter_map(|(_, id)| Some((*id, self.orders.get(id)?.as_ref())))
+            .filter(|(_, order)| order.customer == *customer)
+    }
+
+    pub(super) fn list(&self, customer: &Customer, before: Option<OrderId>, limit: u32) -> Reply {
+        let newest_first = self.orders_of(customer).rev().filter(|(id, _)| before.is_none_or(|before| *id < before));
+        page(newest_first, limit)
+    }
+
+    pub(super) fn list_event(&self, event: &EventId, after: Option<OrderId>, limit: u32) -> Reply {
+        let all = self.orders.iter().map(|(id, order)| (*id, order.as_ref()));
+        let oldest_first = all.filter(|(id, order)| order.event == *event && after.is_none_or(|after| *id > after));
+        page(oldest_first, limit)
+    }
+
+    pub(super) fn audit(&self, event: &EventId) -> Summary {
+        let mut summary = Summary::default();
+        for (id, order) in self.orders.iter().filter(|(_, order)| order.event == *event) {
+            summary.orders[order.state as usize] += 1;
+            let total = order.total().amount;
+            let (captured, refunded) = order.money();
+            summary.captured += if captured { total } else { 0 };
+            summary.refunded += if refunded { total } else { 0 };
+            if order.state == State::Paid {
+                summary.paid_places += u64::from(order.places());
+                summary.paid += total;
+                summary.claims.extend(order.holds().map(|(hold, places)| (hold, *id, places)));
+            }
+        }
+        summary
+    }
+}
+
+/// The first `limit` of `orders`, and where to continue.
+fn page<'a>(orders: impl Iterator<Item = (OrderId, &'a Order)>, limit: u32) -> Reply {
+    let mut orders: Vec<OrderView> = orders.take(limit as usize + 1).map(|(id, order)| order.view(id)).collect();
+    let more = orders.len() > limit as usize;
+    orders.truncate(limit as usize);
+    let next = orders.last().map(|order| order.order).filter(|_| more);
+    Reply::Orders { orders, next }
+}
