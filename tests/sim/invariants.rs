@@ -175,6 +175,9 @@ impl World {
     /// After faults have stopped and all waits are over, everything has ended.
     pub(crate) fn end_check(&mut self) -> Step {
         must!(self.node.is_some(), "the node never came back");
+        for _ in 0..self.truth.model.letters_again {
+            self.coverage.count("letters written again after an outage");
+        }
         self.truth.replay()?;
         self.ended_wishes()?;
         self.ended_debts()?;

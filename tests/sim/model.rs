@@ -124,6 +124,10 @@ pub(crate) struct Model {
     pub(crate) orders: BTreeMap<OrderId, OrderModel>,
     pub(crate) payments: BTreeMap<PaymentId, (OrderId, PaymentStage)>,
     pub(crate) letters: BTreeMap<(OrderId, LetterKind), LetterStage>,
+    /// When the id of a letter that is done may be forgotten.
+    letters_forgotten: BTreeMap<(OrderId, LetterKind), Millis>,
+    /// Letters that were written again because the order desk could not be reached until their ids were forgotten.
+    pub(crate) letters_again: u64,
     /// How far each search is, and when it may be forgotten.
     pub(crate) seeks: BTreeMap<KeyDigest, (SeekStage, Millis)>,
     /// When each key that was answered may be forgotten.
@@ -143,6 +147,8 @@ impl Model {
             orders: BTreeMap::new(),
             payments: BTreeMap::new(),
             letters: BTreeMap::new(),
+            letters_forgotten: BTreeMap::new(),
+            letters_again: 0,
             seeks: BTreeMap::new(),
             keys: BTreeMap::new(),
             wants: BTreeMap::new(),

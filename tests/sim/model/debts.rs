@@ -60,11 +60,20 @@ impl Model {
             Change::Taken { letter, .. } => {
                 let id = (letter.order, letter.kind);
                 let known = self.letters.insert(id, LetterStage::Waiting);
-                must!(known.is_none(), "the letter {:?} about {} is written twice", id.1, id.0);
+                // An outage longer than ids are remembered ends in a second letter: at least once, not exactly.
+                let forgotten = self.letters_forgotten.get(&id).is_some_and(|due| *due <= at);
+                self.letters_again += u64::from(forgotten);
+                must!(known.is_none() || forgotten, "the letter {:?} about {} is written twice", id.1, id.0);
                 return Ok(());
             }
-            Change::Delivered { order, kind, .. } => ((*order, *kind), LetterStage::Delivered),
-            Change::Died { order, kind, .. } => ((*order, *kind), LetterStage::Dead),
+            Change::Delivered { order, kind, forget_at } => {
+                self.letters_forgotten.insert((*order, *kind), *forget_at);
+                ((*order, *kind), LetterStage::Delivered)
+            }
+            Change::Died { order, kind, forget_at, .. } => {
+                self.letters_forgotten.insert((*order, *kind), *forget_at);
+                ((*order, *kind), LetterStage::Dead)
+            }
             Change::Postponed { order, kind, .. } | Change::Retried { order, kind, .. } => {
                 let stage = self.letters.get(&(*order, *kind));
                 must!(stage == Some(&LetterStage::Waiting), "a letter about {order} is tried again as {stage:?}");
