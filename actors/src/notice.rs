@@ -95,8 +95,9 @@ pub enum Reply {
     Noted,
 }
 
-/// How long a delivered letter's id is remembered, in longest resend intervals of the order desk: a repeated
-/// request that comes later than that cannot be one of its resends.
+/// How long a delivered letter's id is remembered, in longest resend intervals of the order desk. Resends come sooner;
+/// one that is delayed for longer, by an outage between delivery and the desk's hearing of it, is a second letter with
+/// the same id: letters are delivered at least once.
 const REMEMBER: u64 = 10;
 
 /// Most dead letters that are kept to be looked at; the oldest go first.
