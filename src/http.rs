@@ -19,6 +19,7 @@ mod docs;
 mod doors;
 mod event_body;
 mod events;
+mod faults;
 mod holds;
 mod house;
 mod keys;
@@ -198,10 +199,12 @@ async fn close_when_stopping(state: Arc<State>, live: Arc<Live>) {
 /// Every route of the API and what answers when none fits. Wrap the app in what surrounds each request, as
 /// [`serve`] does.
 pub fn mount(app: &mut web::ServiceConfig, state: Data<State>) {
+    let of_tests = state.clone();
     app.app_data(Data::from(state.board.clone()))
         .app_data(Rc::new(Meter::new(&state.metrics)))
         .app_data(state)
         .configure(routes::configure)
         .configure(docs::configure)
+        .configure(|app| faults::configure(app, &of_tests))
         .default_service(web::to(ops::not_found));
 }

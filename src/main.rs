@@ -148,7 +148,7 @@ fn journal_dir(dir: &Path) -> PathBuf {
 }
 
 fn verify(dir: &Path) -> Result<ExitCode, Failed> {
-    let report = inspect::verify(dir)?;
+    let report = inspect::verify(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut text = String::new();
     for segment in &report.segments {
         text += &format!("{}: {} of {} bytes used\n", segment.file.display(), segment.used_bytes, segment.bytes);
@@ -172,7 +172,7 @@ fn dump(dir: &Path) -> Result<ExitCode, Failed> {
         }
         Ok(())
     })
-    .map_err(|error| error.to_string())?;
+    .map_err(|error| format!("{}: {error}", dir.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

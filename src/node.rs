@@ -68,7 +68,7 @@ pub struct Node {
     door: Bound,
     runtime: Runtime,
     journal: Arc<Embedded>,
-    outward: tokio::runtime::Runtime,
+    outward: Threads,
     _lock: DataDir,
 }
 
@@ -80,6 +80,7 @@ impl Node {
     /// The first thing that does not come up, with its reason.
     pub fn start(config: Config) -> Result<Node, NodeError> {
         let lock = DataDir::lock(&config.data.dir).map_err(at("data directory"))?;
+        keep_shards(&config)?;
         let tickets = Arc::new(TicketKey::open(&config.ticket_key_path()).map_err(at("ticket key"))?);
         let auth = Auth::new(&config.auth).map_err(at("auth"))?;
         let metrics = Arc::new(Metrics::new());
@@ -91,14 +92,9 @@ impl Node {
         }));
         let gateway = Arc::new(open_gateway(&config, &metrics)?);
         let sinks = Sinks::open(&config).map_err(at("notices"))?;
-        let outward = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(OUTWARD_THREADS)
-            .thread_name("outward")
-            .enable_all()
-            .build()
-            .map_err(at("threads"))?;
+        let outward = Threads::start().map_err(at("threads"))?;
         let inside = (Arc::clone(&board), Arc::clone(&tickets));
-        let outbound = Outbound::new(outward.handle().clone(), gateway.clone(), sinks, inside, Arc::clone(&metrics));
+        let outbound = Outbound::new(outward.handle(), gateway.clone(), sinks, inside, Arc::clone(&metrics));
 
         let readiness = Arc::new(Readiness::default());
         let tested = test_append(journal.as_ref());
@@ -161,10 +157,33 @@ impl Node {
         self.state.readiness.stop();
         handle.stop(true).await;
         self.runtime.stop().await;
-        self.outward.shutdown_background();
+        drop(self.outward);
         self.journal.close();
         info!("stopped");
         Ok(code)
+    }
+}
+
+/// The threads of payment calls and letters. They end without being waited for, wherever they are dropped: also where a
+/// node does not come up, inside of an actix system.
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Threads {
+    fn start() -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(OUTWARD_THREADS).thread_name("outward").enable_all().build().map(Some).map(Self)
+    }
+
+    fn handle(&self) -> tokio::runtime::Handle {
+        self.0.as_ref().expect("there until it is dropped").handle().clone()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
     }
 }
 
@@ -173,6 +192,27 @@ async fn failed(fatal: &mut watch::Receiver<Option<String>>) -> String {
         Ok(reason) => reason.clone().unwrap_or_default(),
         // The runtime is gone without a word: nothing more will come.
         Err(_) => std::future::pending().await,
+    }
+}
+
+/// Where everything lives follows from the number of shards, so a data directory keeps the one it was made with.
+fn keep_shards(config: &Config) -> Result<(), NodeError> {
+    let file = config.data.dir.join("shards");
+    let wanted = config.cluster.shards.to_string();
+    // An empty file is one that a power cut left behind before anything else was written.
+    let made_with = std::fs::read_to_string(&file).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(String::new()),
+        _ => Err(error),
+    });
+    match made_with {
+        Ok(made_with) if made_with.trim() == wanted => Ok(()),
+        Ok(made_with) if made_with.trim().is_empty() => std::fs::write(&file, wanted).map_err(at("data directory")),
+        Ok(made_with) => Err(NodeError(format!(
+            "`cluster.shards` is {wanted}, but this data directory was made with {}: keep that number ({})",
+            made_with.trim(),
+            file.display()
+        ))),
+        Err(error) => Err(at("data directory")(error)),
     }
 }
 

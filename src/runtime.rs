@@ -35,6 +35,7 @@ mod gauges;
 mod host;
 pub mod hosted;
 mod hub;
+mod inbox;
 mod load;
 mod rebuild;
 pub mod recovery;

@@ -190,7 +190,7 @@ impl Snapshots {
     /// once, so that the second copy covers as much as the first: a stamp alone would leave the journal uncut for ever.
     ///
     /// # Errors
-    /// [`Error::NothingToTouch`] when no snapshot of an actor verifies; [`Error`] otherwise.
+    /// [`Error::NothingToTouch`] when the newest snapshot of an actor does not verify; [`Error`] otherwise.
     pub fn touch_all(&self, shard: Shard, touches: &[(&[u8], Seq)]) -> Result<(), Error> {
         let mut copies = Vec::new();
         {
@@ -217,7 +217,10 @@ impl Snapshots {
             }
         }
         for (actor, seq) in copies {
-            let (_, bytes) = self.newest(shard, actor).snapshot.ok_or(Error::NothingToTouch)?;
+            // The one before a damaged newest is older than the actor: it must not get a later number.
+            let newest = self.newest(shard, actor);
+            let sound = newest.snapshot.filter(|_| newest.damaged.is_empty());
+            let (_, bytes) = sound.ok_or(Error::NothingToTouch)?;
             self.put(shard, actor, seq, &bytes)?;
         }
         Ok(())
@@ -284,7 +287,7 @@ impl Snapshots {
         if let Some((bytes, most)) = limits.into_iter().find(|(bytes, most)| bytes > most) {
             return Err(Error::TooLarge { bytes, most });
         }
-        let newest = self.known(shard, put.actor).into_iter().filter(|known| known.check != Check::Bad).next_back();
+        let newest = self.known(shard, put.actor).into_iter().rfind(|known| known.check != Check::Bad);
         match newest {
             Some(newest) if newest.seq > put.seq => Err(Error::Backwards { seq: put.seq, newest: newest.seq }),
             Some(_) | None => Ok(()),

@@ -33,6 +33,7 @@ use crate::feed::{Board, Feed, SeatsChanged};
 use crate::ids::{Customer, HoldId, OrderId};
 use crate::machine::{Machine, Moment, Outbox};
 use crate::money::Money;
+use crate::planted::{self, Bug};
 use crate::refusal::Refusal;
 use crate::time::Millis;
 use judge::Judge;
@@ -482,6 +483,9 @@ impl Machine for SeatBlock {
             self.picture(feed);
         }
         let Some(stock) = &self.stock else { return };
+        if planted::is(Bug::BoardMissesExpiry) && matches!(change, Change::Expired { .. }) {
+            return;
+        }
         if let Some(seats) = stock.visible(change) {
             let counts = stock.places.counts();
             feed.push(Feed::Seats(SeatsChanged { block: self.block.clone(), seq: stock.seq, seats, counts }));

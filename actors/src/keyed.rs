@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::feed::Feed;
 use crate::machine::{Machine, Moment, Outbox, Turned};
+use crate::planted::{self, Bug};
 use crate::refusal::Refusal;
 use crate::time::Millis;
 
@@ -179,7 +180,9 @@ impl<M: Machine> Keyed<M> {
             if let Entry::Change(change) = &entry {
                 self.machine.publish(change, &mut turned.feed);
             }
-            turned.entries.push(entry);
+            if !(planted::is(Bug::KeyNotJournaled) && matches!(entry, Entry::Answered { .. })) {
+                turned.entries.push(entry);
+            }
         }
         turned.effects.append(&mut out.effects);
     }

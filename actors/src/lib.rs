@@ -30,6 +30,7 @@ pub mod money;
 pub mod notice;
 pub mod order;
 pub mod payment;
+pub mod planted;
 pub mod policy;
 pub mod refusal;
 pub mod time;

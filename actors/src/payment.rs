@@ -13,6 +13,7 @@ use crate::ids::{EventId, OrderId, PaymentId};
 use crate::machine::{Machine, Moment, Outbox};
 use crate::money::Money;
 use crate::order;
+use crate::planted::{self, Bug};
 use crate::refusal::Refusal;
 use crate::time::{Millis, Span};
 
@@ -376,6 +377,9 @@ impl PaymentDesk {
             (Phase::Calling, Heard::Unavailable) if attempt == known.attempt() => {
                 self.postpone(at, payment, known, "provider_unavailable", out);
             }
+            (Phase::Calling, Heard::Unknown) if planted::is(Bug::UnknownIsFailed) => {
+                self.end(payment, Change::Failed { payment, code: "unknown".to_owned(), due }, out);
+            }
             (Phase::Calling, Heard::Unknown | Heard::NotFound | Heard::Refunded) if attempt == known.attempt() => {
                 let due = at.now + pause(at, payment, known.tries());
                 out.change(Change::Doubted { payment, due });
@@ -418,13 +422,19 @@ impl PaymentDesk {
                 out.call(known.charge(payment, known.attempt() + 1));
                 out.change(Change::Called { payment, due: timeout });
             }
+            Phase::Calling | Phase::Doubtful if planted::is(Bug::NewKeyAfterUnknown) => {
+                out.call(known.charge(PaymentId(payment.0.saturating_add(1)), known.attempt() + 1));
+                out.change(Change::Doubted { payment, due: timeout });
+            }
             Phase::Calling | Phase::Doubtful => {
                 out.call(Call::Status { payment, attempt: known.attempt() });
                 let wait = at.policy.gateway_backoff_min.backoff(known.tries() + 1, at.policy.gateway_backoff_max);
                 out.change(Change::Doubted { payment, due: at.now + wait });
             }
             Phase::Refunding => {
-                out.call(known.refund(payment));
+                if !planted::is(Bug::RefundDropped) {
+                    out.call(known.refund(payment));
+                }
                 let wait = at
                     .policy
                     .gateway_timeout

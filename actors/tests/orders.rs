@@ -555,3 +555,17 @@ fn stored<M: Machine + Serialize + DeserializeOwned>(machine: &Keyed<M>) -> Keye
     assert_eq!(read, bytes.len());
     back
 }
+
+#[test]
+fn a_search_that_is_forgotten_while_it_asks_is_due_no_more() {
+    let policy = Policy { shards: 1, idempotency_ttl: Span(4000), resend_min: Span(2000), ..Policy::default() };
+    let mut desk: Keyed<OrderDesk> = Keyed::new(&Address::Orders(Shard(0)));
+    let block = BlockRef { event: "gig".into(), block: "A".into() };
+    let candidates = vec![Candidate { hold: HoldId::new(START, Shard(0), block.tag(), 1), block }];
+    let key = Key { digest: KeyDigest(7), fingerprint: 7 };
+    let seek = order::Command::Seek { key, customer: "ann".into(), quantity: 1, candidates };
+    turn(&mut desk, Moment { now: START, policy: &policy }, [Asked::from(seek)]);
+    // No block answers; then the desk sleeps past the next reminder and the key's time at once.
+    turn(&mut desk, Moment { now: START + Span(9000), policy: &policy }, []);
+    assert_eq!(desk.deadline(), None);
+}

@@ -333,7 +333,7 @@ fn an_id_finds_its_block_by_shard_and_tag() {
     let (board, ..) = concert();
     let block = at(EVENT, "A");
     let hold = HoldId::new(Millis(1), Address::Block(block.clone()).shard(64), block.tag(), 1);
-    assert_eq!(board.block_tagged(hold.shard(), hold.tag()).as_slice(), [block.clone()]);
+    assert_eq!(board.block_tagged(hold.shard(), hold.tag()).as_slice(), [block]);
     assert!(board.block_tagged(hold.shard(), actors::ids::Tag(hold.tag().0 ^ 1)).is_empty());
 }
 
@@ -479,9 +479,8 @@ proptest! {
         clock.advance(Span(50));
         prop_assert_eq!(seats(&board), (owner.seq, pack(owner.seats.iter().copied())));
         prop_assert_eq!(block.counts(), owner.counts());
-        for from in 0..history.len() {
+        for (from, mut reader) in history.into_iter().enumerate() {
             if let Some(kept) = block.kept_after(from as u64) {
-                let mut reader = history[from].clone();
                 for Kept { seats, .. } in &kept {
                     seats.iter().for_each(|(seat, state)| reader[seat.0 as usize] = *state);
                 }

@@ -104,6 +104,9 @@ impl Layers {
         match T::from_given(given) {
             Ok(value) => value,
             Err(rule) => {
+                if T::SECRET_WHEN_BAD {
+                    self.secret.insert(key.to_owned());
+                }
                 self.refuse(key, rule.to_owned());
                 let default = T::from_given(&self.defaults[key]);
                 default.unwrap_or_else(|rule| panic!("default of {key}: {rule}"))

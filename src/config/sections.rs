@@ -135,8 +135,6 @@ section! {
     Data {
         /// The directory.
         dir: PathBuf,
-        /// Free space below which writes are refused.
-        min_free_bytes: ByteSize,
     }
 }
 

@@ -103,6 +103,8 @@ pub(super) type Rule = &'static str;
 pub(super) trait Leaf: Sized {
     /// Whether the value must never be shown.
     const SECRET: bool = false;
+    /// Whether a value that breaks the rule must not be shown: it may be a secret that was put in the wrong place.
+    const SECRET_WHEN_BAD: bool = Self::SECRET;
 
     /// The typed value, or the rule that is broken.
     fn from_given(given: &Given) -> Result<Self, Rule>;
@@ -111,6 +113,7 @@ pub(super) trait Leaf: Sized {
 /// Empty text means none.
 impl<T: Leaf> Leaf for Option<T> {
     const SECRET: bool = T::SECRET;
+    const SECRET_WHEN_BAD: bool = T::SECRET_WHEN_BAD;
 
     fn from_given(given: &Given) -> Result<Self, Rule> {
         if given.text() == Some("") { Ok(None) } else { T::from_given(given).map(Some) }
@@ -118,6 +121,8 @@ impl<T: Leaf> Leaf for Option<T> {
 }
 
 impl<T: Leaf> Leaf for Vec<T> {
+    const SECRET_WHEN_BAD: bool = T::SECRET_WHEN_BAD;
+
     const SECRET: bool = T::SECRET;
 
     fn from_given(given: &Given) -> Result<Self, Rule> {
@@ -334,6 +339,8 @@ impl fmt::Debug for KeyDigest {
 }
 
 impl Leaf for KeyDigest {
+    const SECRET_WHEN_BAD: bool = true;
+
     fn from_given(given: &Given) -> Result<Self, Rule> {
         given.text().unwrap_or_default().parse()
     }

@@ -144,10 +144,17 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if inner.is_data() { misfit(&path, &inner.to_string()) } else { malformed(&inner) }
+        if inner.is_data() || is_json(bytes, &inner) { misfit(&path, &inner.to_string()) } else { malformed(&inner) }
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// Whether this is JSON all the same: the parser also calls it bad syntax when it meets, say, `null` where one of a few
+/// words must be.
+fn is_json(bytes: &[u8], error: &serde_json::Error) -> bool {
+    let is_too_deep = error.to_string().starts_with("recursion limit exceeded");
+    !is_too_deep && str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
@@ -167,6 +174,7 @@ fn misfit(path: &str, message: &str) -> Problem {
         return Problem::invalid_field(child(parent, shortened(&name)), "is not a field of this request");
     }
     let field = if parent.is_empty() { "body" } else { parent };
+    let message = if message == "expected value" { "must be another kind of value" } else { message };
     Problem::invalid_field(shortened(field), shortened(message))
 }
 
@@ -200,6 +208,13 @@ mod tests {
     #[allow(dead_code)]
     struct Inner {
         price: u64,
+        kind: Option<Kind>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Seated,
     }
 
     fn refused(body: &str) -> String {
@@ -213,6 +228,11 @@ mod tests {
         assert!(refused(r#"{"list":[{"price":-1}]}"#).contains("list[0].price invalid value"));
         assert!(refused(r#"{"list":[{"price":"x"}]}"#).contains("list[0].price invalid type"));
         assert!(refused(r#"{"list":[{"price":1,"prize":2}]}"#).contains("list[0].prize is not a field"));
+        assert!(refused(r#"{"list":[{"price":1e999}]}"#).contains("list[0].price number out of range"));
+        for wrong in ["7", "true", "-1", "[]", "\"lying\"", "{\"seated\":1}"] {
+            let body = format!(r#"{{"list":[{{"price":1,"kind":{wrong}}}]}}"#);
+            assert!(refused(&body).starts_with("invalid_request: list[0].kind"), "{}", refused(&body));
+        }
         assert!(refused(r#"{"list":[],"more":1}"#).starts_with("invalid_request: more is not a field"));
         for other in ["[]", "[[], 1]", "null", "7", "\"text\""] {
             assert_eq!(refused(other), "invalid_request: body must be a JSON object", "{other}");

@@ -8,7 +8,8 @@ use super::log::Log;
 use super::sim_disk::{Faults, Happened, SimDisk};
 use super::{AppendError, OpenError, Options, ReplayError, Seq, Shard};
 
-const SHARDS: u16 = 5;
+/// So many that the tails which begin a segment fill more than one sector.
+const SHARDS: u16 = 60;
 
 struct Life {
     seed: u64,

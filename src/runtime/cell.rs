@@ -4,8 +4,6 @@
 //! the turn produced goes to the shard, which releases it when it is durable. A cell never tells anybody anything itself,
 //! and never trusts a state that panicked: it throws it away and waits for the shard to bring it back.
 
-use std::cell::{Cell as Local, RefCell};
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +19,7 @@ use tracing::error;
 use super::failure::Failure;
 use super::format;
 use super::hosted::Hosted;
+use super::inbox::{Inbox, Queued};
 use super::release::Told;
 use super::router::Waiter;
 use super::shard::{Gate, ShardHost};
@@ -31,95 +30,6 @@ const MEND_MIN: Duration = Duration::from_millis(50);
 
 /// How often that wait is doubled at most: 6.4 s.
 const MEND_DOUBLINGS: u32 = 7;
-
-/// A command that waits for its turn.
-pub(super) struct Queued<C> {
-    pub(super) asked: Asked<C>,
-    pub(super) waiter: Option<Waiter>,
-    pub(super) arrived: Millis,
-}
-
-/// What a cell and its shard share.
-pub(super) struct Inbox<M: Hosted> {
-    queue: RefCell<VecDeque<Queued<M::Command>>>,
-    /// Whether a turn is on its way.
-    rung: Local<bool>,
-    /// The state is gone or ahead of the journal: no turn until the shard has brought it back.
-    paused: Local<bool>,
-    panic_next: Local<bool>,
-    /// The record of the last change.
-    last_change: Local<Seq>,
-    /// Whether the state differs from the last snapshot, or there is none.
-    changed: Local<bool>,
-    /// Asks that were let in and are not answered yet.
-    unanswered: Rc<Local<usize>>,
-}
-
-impl<M: Hosted> Inbox<M> {
-    pub(super) fn new(changed: bool) -> Self {
-        Self {
-            queue: RefCell::default(),
-            rung: Local::new(false),
-            paused: Local::new(false),
-            panic_next: Local::new(false),
-            last_change: Local::new(Seq::NONE),
-            changed: Local::new(changed),
-            unanswered: Rc::default(),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.queue.borrow().len()
-    }
-
-    pub(super) fn unanswered(&self) -> usize {
-        self.unanswered.get()
-    }
-
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.get()
-    }
-
-    pub(super) fn last_change(&self) -> Seq {
-        self.last_change.get()
-    }
-
-    /// Whether whoever pushed must ring.
-    pub(super) fn push(&self, queued: Queued<M::Command>) -> bool {
-        if queued.waiter.is_some() {
-            self.unanswered.set(self.unanswered.get() + 1);
-        }
-        self.queue.borrow_mut().push_back(queued);
-        !self.rung.replace(true)
-    }
-
-    pub(super) fn pause(&self) {
-        self.paused.set(true);
-        self.last_change.set(Seq::NONE);
-    }
-
-    /// The next round of snapshots must take this cell again.
-    pub(super) fn mark_changed(&self) {
-        self.changed.set(true);
-    }
-
-    pub(super) fn panic_next(&self) {
-        self.panic_next.set(true);
-    }
-
-    /// Removes the asks that came before `before`.
-    pub(super) fn take_overdue(&self, before: Millis) -> Vec<Waiter> {
-        let mut queue = self.queue.borrow_mut();
-        let mut overdue = Vec::new();
-        queue.retain_mut(|queued| {
-            let late = queued.arrived < before && queued.waiter.is_some();
-            overdue.extend(queued.waiter.take_if(|_| late));
-            !late
-        });
-        self.unanswered.set(self.unanswered.get() - overdue.len());
-        overdue
-    }
-}
 
 /// See the module's charter.
 pub(super) struct Cell<M: Hosted> {
@@ -259,6 +169,7 @@ impl<M: Hosted> Cell<M> {
     /// The state cannot be trusted: nothing of this batch was journaled, so its asks were surely not done.
     fn broken(&mut self, what: &'static str, ctx: &mut Context<Self>) {
         error!(cell = ?self.address, what, "cell is thrown away and rebuilt from snapshot and journal");
+        self.shard.panicked(M::KIND);
         self.state = None;
         self.commands.clear();
         let last_change = self.inbox.last_change.get();
@@ -267,7 +178,6 @@ impl<M: Hosted> Cell<M> {
             let _ = waiter.send(Err(Failure::RESTARTED));
         }
         self.inbox.pause();
-        self.shard.panicked(M::KIND);
         let wait = if self.panics == 0 { Duration::ZERO } else { MEND_MIN * (1 << self.panics.min(MEND_DOUBLINGS)) };
         self.panics += 1;
         ctx.run_later(wait, move |cell, _| cell.shard.mend(&cell.address, last_change));

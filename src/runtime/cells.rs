@@ -14,9 +14,10 @@ use actors::order::OrderDesk;
 use actors::payment::PaymentDesk;
 use actors::time::Millis;
 
-use super::cell::{Cell, Inbox, Queued, Rebuilt, Ring, TakeSnapshot, Taken};
+use super::cell::{Cell, Rebuilt, Ring, TakeSnapshot, Taken};
 use super::failure::Failure;
 use super::hosted::{AnyMachine, Hosted};
+use super::inbox::{Inbox, Queued};
 use super::router::Waiter;
 use super::shard::{Gate, ShardHost};
 use crate::journal::Seq;

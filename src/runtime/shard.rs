@@ -1,15 +1,16 @@
 //! The shard: its cells, its log, and the one place that tells anybody anything.
 //!
 //! Owns the way of a message to its cell, the one append in flight and the release of what became durable: public
-//! changes first, then answers, then effects. It decides what happens when the journal does not acknowledge: surely not
-//! written means back to the durable state; not known means that the node stops.
+//! changes first, then answers, then effects. What happens when a machine or the journal breaks is in [`mending`].
+
+mod mending;
 
 use std::cell::{Cell as Local, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actors::address::{Address, Kind};
 use actors::feed::Feed;
@@ -20,7 +21,6 @@ use actors::time::Millis;
 use foldhash::fast::RandomState;
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
-use tracing::{error, info, warn};
 
 use super::Settings;
 use super::cells::{AnyCell, Arrival, SnapshotRequest, creates};
@@ -34,7 +34,7 @@ use super::recovery::Restored;
 use super::release::{Release, Told};
 use super::router::Parcel;
 use super::seams::Committed;
-use crate::journal::{AppendError, Seq, Status, Unavailable};
+use crate::journal::Seq;
 
 /// What the shard does with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +46,6 @@ pub(super) enum Gate {
     /// Nothing is answered any more.
     Stopped,
 }
-
-static DISK_FULL: Failure = Failure::not_writable("disk full");
-static QUEUE_FULL: Failure = Failure::not_writable("journal is behind");
-static TOO_LARGE: Failure = Failure::not_writable("record too large");
-
-/// Wait before cells that could not be brought back are tried again.
-const REBUILD_AGAIN: Duration = Duration::from_secs(5);
 
 /// See the module's charter. Lives on one thread.
 pub(super) struct ShardHost {
@@ -294,123 +287,6 @@ impl ShardHost {
             }
             Effect::Call(call) => self.node.outward.call(from.clone(), call),
             Effect::Deliver(letter) => self.node.outward.deliver(from.clone(), letter),
-        }
-    }
-
-    fn not_acknowledged(&self, error: &AppendError) {
-        self.node.hooks.append_failed(self.id);
-        match error {
-            AppendError::Unavailable { reason } => match reason {
-                Unavailable::DiskFull => self.roll_back(&DISK_FULL, error),
-                Unavailable::QueueFull => self.roll_back(&QUEUE_FULL, error),
-                Unavailable::TooLarge { .. } => self.roll_back(&TOO_LARGE, error),
-                Unavailable::Stopped | Unavailable::Closed => self.give_up(&Failure::STOPPING, error),
-            },
-            AppendError::Unknown { .. } | AppendError::Fenced { .. } => self.give_up(&Failure::Unknown, error),
-        }
-    }
-
-    /// Surely not written: what waited was not done, and every cell that is ahead goes back to what is durable.
-    fn roll_back(&self, failure: &'static Failure, error: &AppendError) {
-        warn!(shard = self.id.0, %error, "append refused, cells go back to what is durable");
-        self.set_gate(Gate::ReadOnly(failure));
-        self.fail_waiting(failure);
-        let durable = self.durable_seq();
-        let mut back: Vec<Address> = self.broken.borrow_mut().drain(..).map(|(_, address)| address).collect();
-        for (address, cell) in self.cells.borrow().iter() {
-            if cell.last_change() > durable {
-                cell.pause();
-                back.push(address.clone());
-            }
-        }
-        self.bring_back(back);
-        self.reopen();
-    }
-
-    /// Not known, or not this node's to write any more: nothing may be told, and the node must stop.
-    fn give_up(&self, failure: &Failure, error: &AppendError) {
-        error!(shard = self.id.0, %error, "journal cannot be trusted any more, the node must stop");
-        self.set_gate(Gate::Stopped);
-        self.fail_waiting(failure);
-        self.node.fatal(format!("shard {}: {error}", self.id.0));
-        self.refuse_queued();
-    }
-
-    fn fail_waiting(&self, failure: &Failure) {
-        let releases = self.log.borrow_mut().failed();
-        for release in releases {
-            match release {
-                Release::Turn(mut told) => told.fail(failure),
-                Release::Mark(_) => {}
-            }
-        }
-    }
-
-    /// Everybody who still waits for a turn hears that it will not come.
-    pub(super) fn refuse_queued(&self) {
-        for cell in self.cells.borrow().values() {
-            self.end_waits(cell, Millis(u64::MAX), &Failure::STOPPING);
-        }
-    }
-
-    /// A machine panicked.
-    pub(super) fn panicked(&self, kind: Kind) {
-        self.gauges().restarted(kind);
-        self.node.hooks.restarted(kind);
-    }
-
-    /// Brings a cell back once what it had written before is durable, or has failed.
-    pub(super) fn mend(&self, address: &Address, last_change: Seq) {
-        if last_change <= self.durable_seq() || self.log.borrow().is_idle() {
-            self.bring_back(vec![address.clone()]);
-        } else {
-            self.broken.borrow_mut().push((last_change, address.clone()));
-        }
-    }
-
-    fn bring_back(&self, cells: Vec<Address>) {
-        if !cells.is_empty() {
-            self.away.set(self.away.get() + cells.len());
-            self.node.rebuild(self.id, cells);
-        }
-    }
-
-    /// Cells were brought back from snapshot and journal, or could not be: then it is tried again for as long as it takes.
-    pub(super) fn brought_back(self: &Rc<Self>, addresses: Vec<Address>, restored: Option<Restored>) {
-        let Some(restored) = restored else {
-            let shard = self.clone();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(REBUILD_AGAIN).await;
-                shard.node.rebuild(shard.id, addresses);
-            });
-            return;
-        };
-        self.away.set(self.away.get() - addresses.len());
-        let cells = self.cells.borrow();
-        for (address, recovered) in restored.machines {
-            if let Some(cell) = cells.get(&address) {
-                info!(cell = ?address, "cell is back");
-                cell.rebuilt(recovered.machine);
-            }
-        }
-        drop(cells);
-        self.reopen();
-    }
-
-    /// Takes commands again when the journal does and all cells are back.
-    pub(super) fn reopen(&self) {
-        let status = self.node.journal.health().borrow().status.clone();
-        match (status, self.gate()) {
-            (Status::Serving, Gate::ReadOnly(_)) if self.away.get() == 0 => {
-                info!(shard = self.id.0, "commands are taken again");
-                self.set_gate(Gate::Open);
-                self.wake_all();
-            }
-            (Status::DiskFull, Gate::Open) => self.set_gate(Gate::ReadOnly(&DISK_FULL)),
-            (Status::Stopped { reason }, Gate::Open | Gate::ReadOnly(_)) => {
-                self.give_up(&Failure::Unknown, &AppendError::Unknown { reason });
-            }
-            (Status::Serving | Status::DiskFull | Status::Closed | Status::Stopped { .. }, _) => {}
         }
     }
 

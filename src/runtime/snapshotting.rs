@@ -115,13 +115,13 @@ pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Ho
         let Some(request) = shard.take_snapshot(&cell) else { continue };
         match request.taken().await {
             Taken::Away => complete = false,
-            Taken::Unchanged(seq) => unchanged.push((format::encode_address(&cell), seq)),
+            Taken::Unchanged(seq) => unchanged.push((cell, seq)),
             Taken::Snapshot(seq, state) => complete &= round.add(cell, seq, state).await,
         }
     }
     round.hand_over().await;
     if !unchanged.is_empty() {
-        round.given.push((Vec::new(), writer.give(shard.id(), Work::Touch(unchanged)).await));
+        round.touch(unchanged).await;
     }
     complete &= round.all_done().await;
     if complete && writer.give(shard.id(), Work::Cut).await.await == Ok(true) {
@@ -156,6 +156,13 @@ impl Round<'_> {
             let (snapshots, cells) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.cells));
             self.given.push((cells, self.writer.give(self.shard.id(), Work::Put(snapshots)).await));
         }
+    }
+
+    /// Cells that have not changed: if their snapshots cannot be confirmed, the next round takes them anew.
+    async fn touch(&mut self, unchanged: Vec<(Address, Seq)>) {
+        let names = unchanged.iter().map(|(cell, seq)| (format::encode_address(cell), *seq)).collect();
+        let cells = unchanged.into_iter().map(|(cell, _)| cell).collect();
+        self.given.push((cells, self.writer.give(self.shard.id(), Work::Touch(names)).await));
     }
 
     async fn all_done(&mut self) -> bool {

@@ -167,17 +167,16 @@ enum Unopened {
 impl Unopened {
     fn of(failure: Failure) -> Unopened {
         use std::io::ErrorKind;
+        if failure.is_locked() {
+            return Unopened::Refused(failure.to_string());
+        }
+        let refusals = [ErrorKind::PermissionDenied, ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem];
         match failure {
-            Failure::Sled(sled::Error::Io(error))
-                if matches!(
-                    error.kind(),
-                    ErrorKind::PermissionDenied | ErrorKind::StorageFull | ErrorKind::ReadOnlyFilesystem
-                ) =>
-            {
+            Failure::Sled(sled::Error::Io(error)) if refusals.contains(&error.kind()) => {
                 Unopened::Refused(error.to_string())
             }
-            failure if failure.is_locked() => Unopened::Refused(failure.to_string()),
-            failure => Unopened::Unreadable(failure.to_string()),
+            Failure::Sled(error) => Unopened::Unreadable(error.to_string()),
+            Failure::Panicked(text) => Unopened::Unreadable(text),
         }
     }
 }

@@ -236,13 +236,24 @@ fn an_actor_at_rest_lets_go_of_the_journal_and_keeps_two_copies() {
 }
 
 #[test]
-fn a_touch_of_a_damaged_newest_copies_the_one_that_holds() {
+fn a_touch_of_the_only_snapshot_copies_it() {
     let dir = tempfile::tempdir().unwrap();
     let snapshots = open(dir.path());
     snapshots.put(S, b"a", Seq(10), &state(1, 10_000)).unwrap();
     snapshots.touch(S, b"a", Seq(20)).unwrap();
     assert_eq!(snapshots.safe_to_cut(S), Some(Seq(10)));
     assert_eq!(newest(&snapshots, b"a"), (Seq(20), state(1, 10_000)));
+}
+
+#[test]
+fn a_touch_never_gives_an_older_state_a_later_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = open(dir.path());
+    snapshots.put(S, b"a", Seq(10), &state(1, 10_000)).unwrap();
+    snapshots.put(S, b"a", Seq(20), &state(2, 10_000)).unwrap();
+    spoil(&snapshots, b"a", 0, &flip_a_bit);
+    assert_eq!(snapshots.touch(S, b"a", Seq(30)), Err(Error::NothingToTouch));
+    assert_eq!(newest(&snapshots, b"a"), (Seq(10), state(1, 10_000)), "the journal has what came after 10");
 }
 
 #[test]

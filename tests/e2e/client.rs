@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::contract;
 use crate::server::SECRET;
 
 /// Somebody who calls the API.
@@ -87,37 +88,67 @@ impl Client {
         Self { to, bearer, agent: config.into() }
     }
 
+    /// The same client on connections of its own.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(self.to, self.bearer.clone())
+    }
+
+    /// The same server without credentials.
+    pub(crate) fn anonymous(&self) -> Self {
+        Self { bearer: None, ..self.clone() }
+    }
+
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.bearer.as_deref()
+    }
+
     /// The same server with another token.
     pub(crate) fn with_bearer(&self, bearer: &str) -> Self {
         Self { bearer: Some(bearer.to_owned()), ..self.clone() }
     }
 
+    #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], None)
     }
 
+    #[track_caller]
     pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.send("GET", path, headers, None)
     }
 
+    #[track_caller]
     pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], None)
     }
 
+    #[track_caller]
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, &[], Some(body.to_string().as_bytes()))
     }
 
+    #[track_caller]
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send("PATCH", path, &[], Some(body.to_string().as_bytes()))
     }
 
+    #[track_caller]
     pub(crate) fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Answer {
         self.send("POST", path, &[("Idempotency-Key", key)], Some(body.to_string().as_bytes()))
     }
 
-    /// One request. A connection that breaks is an answer with status 0.
+    /// One request, its answer checked against the documents. A connection that breaks is an answer with status 0.
+    #[track_caller]
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+        let answer = self.exchange(method, path, headers, body);
+        contract::check(method, path, &answer, || {
+            let document = self.exchange("GET", "/openapi.json", &[], None);
+            (document.status == 200).then(|| document.json())
+        });
+        answer
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.to));
         if let Some(bearer) = &self.bearer {
             request = request.header("Authorization", format!("Bearer {bearer}"));
@@ -157,10 +188,16 @@ impl Client {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// Tries to hold these seats of a block.
+    #[track_caller]
+    pub(crate) fn try_hold(&self, event: &str, block: &str, seats: &[&str]) -> Answer {
+        self.post(&format!("/v1/events/{event}/holds"), &json!({"block": block, "seats": seats}))
+    }
+
     /// Holds these seats of a block; panics unless they were to be had. Returns the hold.
     #[track_caller]
     pub(crate) fn hold(&self, event: &str, block: &str, seats: &[&str]) -> Value {
-        self.post(&format!("/v1/events/{event}/holds"), &json!({"block": block, "seats": seats})).expect(201)
+        self.try_hold(event, block, seats).expect(201)
     }
 
     /// Orders a hold and pays with this token; returns the order as placed.
@@ -182,6 +219,28 @@ impl Client {
         }
     }
 
+    /// Waits until what is at this path answers as it should; asks again and again.
+    #[track_caller]
+    pub(crate) fn await_that(&self, path: &str, holds: impl Fn(&Answer) -> bool) -> Answer {
+        let began = Instant::now();
+        loop {
+            let now = self.get(path);
+            if holds(&now) {
+                return now;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "still {} {}", now.status, now.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The lines of an event's ledger.
+    #[track_caller]
+    pub(crate) fn ledger(&self, event: &str) -> Vec<Value> {
+        let ledger = self.get(&format!("/v1/events/{event}/ledger"));
+        assert_eq!((ledger.status, ledger.header("content-type")), (200, Some("application/x-ndjson")));
+        ledger.text().lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
     /// A paid order for these seats.
     #[track_caller]
     pub(crate) fn buy(&self, event: &str, block: &str, seats: &[&str]) -> Value {
@@ -189,6 +248,12 @@ impl Client {
         let order = self.order(&hold, "tok_ok");
         self.await_state(order["id"].as_str().expect("an id"), "paid")
     }
+}
+
+/// The id of a hold, an order or a ticket.
+#[track_caller]
+pub(crate) fn id(of: &Value) -> &str {
+    of["id"].as_str().expect("an id")
 }
 
 /// The body of an order for these holds.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -94,6 +95,17 @@ impl Server {
     /// From the next start, the node is started by this command, which must become the node (as `exec` does).
     pub(crate) fn run_within(&mut self, command: &[&str]) {
         self.within = command.iter().map(|part| (*part).to_owned()).collect();
+    }
+
+    /// A node with the defaults that tests with events of their own use together. It ends with the last of them.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
     }
 
     /// The command line of this node, not started.

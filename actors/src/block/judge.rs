@@ -15,8 +15,9 @@ use crate::event::Sale;
 use crate::ids::{Customer, HoldId, OrderId};
 use crate::machine::{Moment, Outbox};
 use crate::order::{self, BindFailure};
+use crate::planted::{self, Bug};
 use crate::refusal::{Refusal, SeatList};
-use crate::time::Millis;
+use crate::time::{Millis, Span};
 
 /// Most holds that one change lets expire or reminds of, which bounds a journal record and a feed message.
 const DUE_MAX: usize = 1024;
@@ -112,7 +113,7 @@ impl Judge<'_> {
             (Places::Seated(seats), Want::Seats(chosen)) => {
                 let chosen = in_state(seats, chosen, SeatState::Free).map_err(Trouble::while_holding)?;
                 limit()?;
-                if terms.rules.no_orphans {
+                if terms.rules.no_orphans && !planted::is(Bug::OrphansAllowed) {
                     keeps_company(seats, &chosen)?;
                 }
                 Ok(Claim::Seats(chosen))
@@ -222,9 +223,11 @@ impl Judge<'_> {
 
     pub(super) fn wake(self, at: Moment<'_>, out: &mut Outbox<Change>) {
         let (mut expired, mut reminded) = (Vec::new(), Vec::new());
-        for (id, hold) in self.stock.holds.due_by(at.now) {
+        let early = Span(if planted::is(Bug::EarlyExpiry) { 1500 } else { 0 });
+        for (id, hold) in self.stock.holds.due_by(at.now + early) {
             match hold.state() {
                 HoldState::Held => expired.push(id),
+                HoldState::Bound(_) if planted::is(Bug::ExpiresBound) => expired.push(id),
                 HoldState::Bound(order) => {
                     let times = self.stock.holds.reminder(id).map_or(0, |reminder| reminder.times);
                     reminded.push((id, at.now + at.policy.resend_min.backoff(times, at.policy.resend_max)));
@@ -323,7 +326,7 @@ fn in_state(
     }
     let differs = |seat: &SeatIx| seats.spot(*seat).is_some_and(|spot| seats.state(spot) != state);
     let other: SeatList = chosen.iter().copied().filter(differs).collect();
-    if other.is_empty() { Ok(chosen) } else { Err(Trouble::OtherState(other)) }
+    if other.is_empty() || planted::is(Bug::FreeNotChecked) { Ok(chosen) } else { Err(Trouble::OtherState(other)) }
 }
 
 /// Refuses a choice that leaves a seat alone, unless as many adjacent seats cannot be had without that anywhere.

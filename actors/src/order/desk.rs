@@ -14,6 +14,7 @@ use crate::ids::{Customer, EventId, HoldId, OrderId, PaymentId, TicketId};
 use crate::machine::{Machine, Moment, Outbox};
 use crate::notice::LetterKind;
 use crate::payment;
+use crate::planted::{self, Bug};
 use crate::refusal::Refusal;
 use crate::time::Millis;
 
@@ -223,7 +224,9 @@ impl OrderDesk {
             None => Err(Refusal::TicketVoid),
             Some(Some(at)) => Err(Refusal::AlreadyCheckedIn { at }),
             Some(None) => {
-                out.change(Change::CheckedIn { order: ticket.order, place: ticket.place, at: at.now });
+                if !planted::is(Bug::CheckInForgotten) {
+                    out.change(Change::CheckedIn { order: ticket.order, place: ticket.place, at: at.now });
+                }
                 let mut view = order.tickets(ticket.order).swap_remove(usize::from(ticket.place));
                 view.checked_in_at = Some(at.now);
                 Ok(Reply::CheckedIn { ticket: Box::new(view), at: at.now })
@@ -364,7 +367,9 @@ impl OrderDesk {
             self.advance(at, id, Change::Ended { order: id, state: State::Expired, due }, out);
         } else {
             let wait = order.pace(at.policy.resend_min, at.policy.resend_max);
-            order.send_debts(id, at.policy.payment_extension, out);
+            if !(planted::is(Bug::SellNotRepeated) && order.state == State::Selling) {
+                order.send_debts(id, at.policy.payment_extension, out);
+            }
             out.change(Change::Reminded { order: id, due: at.now + wait });
         }
     }

@@ -140,14 +140,15 @@ impl Seeks {
                 if let Some(Seek { stage: Stage::Asking { asked, reminders, .. }, .. }) = self.known.get_mut(key) {
                     *asked += 1;
                     *reminders = 0;
+                    self.due.insert(*key, *due);
                 }
-                self.due.insert(*key, *due);
             }
             Change::SeekReminded { key, due } => {
                 if let Some(Seek { stage: Stage::Asking { reminders, .. }, .. }) = self.known.get_mut(key) {
                     *reminders += 1;
+                    // Forgotten in the same turn, it must not be due for ever.
+                    self.due.insert(*key, *due);
                 }
-                self.due.insert(*key, *due);
             }
             Change::SeekEnded { key, answer } => {
                 let seek = self.known.get_mut(key).expect("a search that ends was begun");

@@ -1,0 +1,151 @@
+//! The simulation: the whole box office under one seed, with everything failing that can fail.
+//!
+//! The product's own code runs: machines and `turn`, the shard log, the record format, the journal's log and its recovery,
+//! the loader. Simulated are the clock, the disk, the snapshots' shelf, messages between machines, the payment provider,
+//! letter boxes, and the people. One thread, one queue of events, one source of chance: a seed is a run.
+//!
+//! `cargo test --test sim` lives 1,000 lives. `SEEDS=100000` lives more, `SEED=0x…` lives one again. A life that breaks an
+//! invariant prints its seed and its last steps. `cargo test --test sim --features planted-bugs planted` shows that bugs
+//! put into the product on purpose are found.
+//!
+//! Start reading at [`world`] (the queue) and [`plan`] (what a seed decides). The node is in [`node`], [`hosting`],
+//! [`committing`], [`restart`], [`rounds`]; what goes wrong in [`faults`], [`rot`], [`bus`], [`gateway`]; people in [`clients`]
+//! and [`asking`]. What must hold is in [`model`] (at every change), [`board`], and [`invariants`] (at every answer, recount
+//! and end).
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
+
+mod asking;
+mod board;
+mod bus;
+mod chance;
+mod clients;
+mod committing;
+mod coverage;
+mod faults;
+mod gateway;
+mod hosting;
+mod invariants;
+mod model;
+mod node;
+mod plan;
+mod planted;
+mod restart;
+mod rot;
+mod rounds;
+mod snapshots;
+mod truth;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use coverage::Coverage;
+use planted::Planted;
+use world::World;
+
+/// Lives of a run that asks for no other number.
+const SEEDS: u64 = 1000;
+
+/// The first seed; the others follow.
+const FIRST_SEED: u64 = 0x57a4_0000;
+
+/// What a life came to.
+struct Life {
+    outcome: Result<(), String>,
+    coverage: Coverage,
+    events: u64,
+    entries: u64,
+    trace: Vec<String>,
+}
+
+fn live(seed: u64, bug: Option<Planted>, traced: bool) -> Life {
+    planted::wake(bug);
+    let mut world = World::new(seed, bug, traced);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
+    let outcome =
+        outcome.unwrap_or_else(|panic| Err(format!("panic: {}", stampede::runtime::recovery::panic_text(&*panic))));
+    let (coverage, events, entries) = (world.coverage.clone(), world.events, world.truth.entries);
+    Life { outcome, coverage, events, entries, trace: world.into_trace() }
+}
+
+/// Machines panic on purpose here: their words are in the trace, not on the screen.
+fn hush() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    Some(parsed.unwrap_or_else(|_| panic!("{name} is a number: {text}")))
+}
+
+/// Says what went wrong in a life, how to live it again, and what happened last.
+fn report(seed: u64, what: &str) -> String {
+    let trace = live(seed, None, true).trace.join("\n");
+    format!("{trace}\n\n{what}\nreplay: SEED={seed:#x} cargo test --test sim")
+}
+
+#[test]
+fn nothing_is_sold_twice_and_nothing_told_is_lost() {
+    hush();
+    let only = number("SEED");
+    let seeds = only.map_or(FIRST_SEED..FIRST_SEED + number("SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let began = Instant::now();
+    let (mut coverage, mut events, mut entries, mut lives) = (Coverage::default(), 0, 0, 0u64);
+    for seed in seeds {
+        let life = live(seed, None, false);
+        if let Err(what) = life.outcome {
+            let report = report(seed, &what);
+            let _ = std::panic::take_hook();
+            panic!("{report}");
+        }
+        coverage.add(&life.coverage);
+        (events, entries, lives) = (events + life.events, entries + life.entries, lives + 1);
+    }
+    let took = began.elapsed().as_secs_f64();
+    let _ = std::panic::take_hook();
+    println!("{coverage}");
+    println!(
+        "{lives} lives, {events} events, {entries} journal entries, {took:.1} s, {:.1} lives/s",
+        lives as f64 / took
+    );
+    let missing = coverage.missing();
+    assert!(lives < SEEDS || missing.is_empty(), "never reached: {missing:?}");
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    hush();
+    for seed in [FIRST_SEED + 7, FIRST_SEED + 8] {
+        let (first, second) = (live(seed, None, true), live(seed, None, true));
+        assert_eq!(first.events, second.events);
+        assert_eq!(first.trace, second.trace);
+    }
+}
+
+/// How many lives it may take until a planted bug is found.
+const PATIENCE: u64 = 400;
+
+#[test]
+fn planted_bugs_are_found() {
+    hush();
+    let mut blind = Vec::new();
+    println!("{:40} {:>6}  found as", "planted bug", "lives");
+    for bug in planted::all() {
+        let mut lives = (FIRST_SEED..FIRST_SEED + PATIENCE).map(|seed| live(seed, Some(bug), false).outcome);
+        let found = lives.by_ref().enumerate().find_map(|(nth, outcome)| Some((nth + 1, outcome.err()?)));
+        let name = format!("{bug:?}");
+        match found {
+            Some((nth, what)) => {
+                let what: String = what.lines().next().unwrap_or_default().chars().take(110).collect();
+                println!("{name:40} {nth:>6}  {what}");
+            }
+            None => blind.push(name),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(blind.is_empty(), "not found in {PATIENCE} lives: {blind:?}");
+}
