@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::client::{Client, small_event};
+use crate::provider::Provider;
 use crate::server::{Server, until};
 
 /// A journal of two small segments.
@@ -153,8 +154,14 @@ impl Drop for SmallDisk {
 /// above have to do.
 #[test]
 fn a_full_file_system_refuses_writes_until_there_is_space() {
-    let mut server = Server::prepare(&["journal.segment_bytes=2MiB", "journal.group_bytes_max=256KiB"]);
-    server.set("snapshots.interval=1h");
+    let mut server = Server::prepare(&[
+        "journal.segment_bytes=1MiB",
+        "journal.group_bytes_max=256KiB",
+        "snapshots.interval=1h",
+        "payments.attempts_max=1000",
+        "payments.backoff_max=1s",
+        "notices.backoff_max=1s",
+    ]);
     let Some(disk) = SmallDisk::mount(server.data()) else {
         println!("no mount namespace for anybody here: not tested with a real full disk");
         return;
@@ -167,6 +174,14 @@ fn a_full_file_system_refuses_writes_until_there_is_space() {
     let mut space = File::create(&filler).unwrap();
     let filled = std::io::copy(&mut std::io::repeat(7), &mut space);
     assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    // There is room in the segments that were reserved, but neither in the provider's books nor for letters.
+    let buyers: Vec<Client> = (0..45).map(|number| server.customer(&format!("buyer-{number}"))).collect();
+    let place = |buyer: &Client| {
+        let hold = buyer.post("/v1/events/gig/holds", &json!({"block": "FLOOR", "quantity": 1})).expect(201);
+        buyer.order(&hold, "tok_ok")["id"].as_str().unwrap().to_owned()
+    };
+    let orders: Vec<String> = buyers.iter().map(place).collect();
+    until("the provider cannot write", || server.log().contains("provider ledger cannot be written"));
     let refused = fill(&server.organizer(), "filler");
     is_read_only(&server, refused);
     sale.is_there(&server);
@@ -174,12 +189,18 @@ fn a_full_file_system_refuses_writes_until_there_is_space() {
     std::fs::remove_file(&filler).unwrap();
     drop(space);
     until("ready again", || server.client().get("/readyz").status == 200);
+    for (buyer, order) in buyers.iter().zip(&orders) {
+        buyer.await_state(order, "paid");
+    }
     let late = server.customer("bob").buy("gig", "A", &["3-5", "3-6"]);
     server.kill();
     server.restart();
     sale.is_there(&server);
     let order = format!("/v1/orders/{}", late["id"].as_str().unwrap());
     assert_eq!(server.customer("bob").get(&order).expect(200)["state"], "paid");
+    let mut provider = Provider::default();
+    provider.expect(&server.organizer(), "gig");
+    provider.agrees_with(&disk.seen());
     server.kill();
 }
 
