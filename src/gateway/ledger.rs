@@ -98,6 +98,8 @@ pub(super) struct Ledger {
     refunds: HashMap<u128, (u128, u64, u32)>,
     totals: BTreeMap<[u8; 3], Totals>,
     lines: u32,
+    /// Bytes of whole lines.
+    end: u64,
     is_broken: bool,
 }
 
@@ -114,6 +116,7 @@ impl Ledger {
             refunds: HashMap::new(),
             totals: BTreeMap::new(),
             lines: 0,
+            end: 0,
             is_broken: false,
         };
         ledger.read_back()?;
@@ -126,7 +129,7 @@ impl Ledger {
         let broken = |error: io::Error| fail(0, error.to_string());
         let mut reader = BufReader::new(self.file.try_clone().map_err(broken)?);
         reader.seek(SeekFrom::Start(0)).map_err(broken)?;
-        let (mut text, mut end, mut number) = (Vec::new(), 0_u64, 0_usize);
+        let (mut text, mut number) = (Vec::new(), 0_usize);
         loop {
             text.clear();
             let length = reader.read_until(b'\n', &mut text).map_err(broken)?;
@@ -134,10 +137,10 @@ impl Ledger {
                 return Ok(());
             }
             if text.last() != Some(&b'\n') {
-                return self.file.set_len(end).map_err(broken);
+                return self.file.set_len(self.end).map_err(broken);
             }
             number += 1;
-            end += length as u64;
+            self.end += length as u64;
             let line = serde_json::from_slice(&text).map_err(|error| fail(number, error.to_string()))?;
             self.enter(&line).map_err(|reason| fail(number, reason.to_owned()))?;
         }
@@ -201,8 +204,8 @@ impl Ledger {
         self.totals.iter().map(|(code, totals)| (String::from_utf8_lossy(code).into_owned(), *totals)).collect()
     }
 
-    /// A line that cannot be written decides nothing; one that was cut in the middle closes the books, because what
-    /// comes after it could not be read back.
+    /// A line that cannot be written, on a full disk for instance, decides nothing: what there is of it is cut off. When
+    /// that fails too the books are closed, because what comes after it could not be read back.
     fn write(&mut self, line: &Line) -> Result<(), GatewayError> {
         const AWAY: GatewayError = GatewayError::Unavailable { retry_after: None };
         let mut text = serde_json::to_vec(line).map_err(|_| AWAY)?;
@@ -211,10 +214,12 @@ impl Ledger {
             return Err(AWAY);
         }
         if let Err(error) = self.file.write_all(&text) {
-            self.is_broken = true;
-            tracing::error!(path = %self.path.display(), %error, "provider ledger cannot be written");
+            self.is_broken = self.file.set_len(self.end).is_err();
+            let closed = self.is_broken;
+            tracing::error!(path = %self.path.display(), %error, closed, "provider ledger cannot be written");
             return Err(AWAY);
         }
+        self.end += text.len() as u64;
         self.enter(line).map_err(|code| GatewayError::Rejected { code })
     }
 

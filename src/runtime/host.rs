@@ -185,20 +185,24 @@ impl Host {
     }
 
     /// Snapshots of one shard after the other, each when its time or its number of changes has come.
+    ///
+    /// The journal is cut behind the second newest snapshots. So a shard that has become quiet gets rounds until one
+    /// finds nothing changed: without it, its last records would keep old segments for ever, and a journal that is full
+    /// would stay full, because nothing can change any more.
     async fn take_rounds(self: Rc<Self>) {
         let settings = &self.node.settings;
         let mut ticks = ticks(settings.snapshot_interval.min(LOOK_MAX));
         let mut last: Vec<(Rc<ShardHost>, Instant, bool)> =
-            self.all().into_iter().map(|shard| (shard, Instant::now(), true)).collect();
+            self.all().into_iter().map(|shard| (shard, Instant::now(), false)).collect();
         loop {
             ticks.tick().await;
-            for (shard, began, complete) in &mut last {
+            for (shard, began, settled) in &mut last {
                 let changed = shard.entries();
-                let due = (changed > 0 || !*complete) && began.elapsed() >= settings.snapshot_interval;
+                let due = (changed > 0 || !*settled) && began.elapsed() >= settings.snapshot_interval;
                 if due || changed >= settings.snapshot_changes_max {
                     *began = Instant::now();
-                    *complete = round(shard, &self.node.writer, &*self.node.hooks).await;
-                } else if changed == 0 && *complete {
+                    *settled = round(shard, &self.node.writer, &*self.node.hooks).await && changed == 0;
+                } else if changed == 0 && *settled {
                     note_all_stored(shard);
                 }
             }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -186,11 +186,6 @@ impl Server {
         wait(child)
     }
 
-    /// Waits for an end that the node chooses itself.
-    pub(crate) fn wait_for_exit(&mut self) -> Option<i32> {
-        wait(self.child.take().expect("it is running"))
-    }
-
     /// A client without credentials.
     pub(crate) fn client(&self) -> Client {
         Client::new(self.listen, None)
@@ -224,10 +219,6 @@ impl Server {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     fn log_path(&self) -> PathBuf {
