@@ -37,7 +37,7 @@ pub fn unique() -> u64 {
 pub fn rfc3339(at: Millis) -> String {
     const LAST: u64 = 253_402_300_799_999;
     let time = UNIX_EPOCH + Duration::from_millis(at.0.min(LAST));
-    if at.0 % 1000 == 0 {
+    if at.0.is_multiple_of(1000) {
         humantime::format_rfc3339_seconds(time).to_string()
     } else {
         humantime::format_rfc3339_millis(time).to_string()

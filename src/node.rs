@@ -200,10 +200,7 @@ fn keep_shards(config: &Config) -> Result<(), NodeError> {
     let file = config.data.dir.join("shards");
     let wanted = config.cluster.shards.to_string();
     // An empty file is one that a power cut left behind before anything else was written.
-    let made_with = std::fs::read_to_string(&file).or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(String::new()),
-        _ => Err(error),
-    });
+    let made_with = if file.exists() { std::fs::read_to_string(&file) } else { Ok(String::new()) };
     match made_with {
         Ok(made_with) if made_with.trim() == wanted => Ok(()),
         Ok(made_with) if made_with.trim().is_empty() => std::fs::write(&file, wanted).map_err(at("data directory")),

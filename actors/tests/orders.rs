@@ -2,7 +2,7 @@
 //! payment provider and the mail are played by the story.
 //!
 //! Long because the stories of three desks share one way of telling them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test says what it expects")]
 
 use actors::address::{Address, BlockRef};
 use actors::block::{self, Claim, HoldState, HoldView, SeatIx};

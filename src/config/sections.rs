@@ -143,6 +143,8 @@ section! {
     Journal {
         /// Size of a segment file.
         segment_bytes: ByteSize,
+        /// How long a group waits for more records under load.
+        gather: Duration,
         /// Most bytes of one group commit.
         group_bytes_max: ByteSize,
         /// Most bytes of all segments, if bounded.

@@ -32,6 +32,9 @@ pub struct Options {
     pub queue_bytes_max: usize,
     /// The most records that may wait for the committer.
     pub queue_records_max: usize,
+    /// How long a group waits for more records to join it when the one before it had more than one: under load a few
+    /// larger groups cost less than many small ones; alone nobody waits.
+    pub gather: Duration,
     /// How long after a refusal for lack of space it is tried again.
     pub full_retry: Duration,
     /// How long without an append until the last group is sealed, so that damage to it shows at the next start.
@@ -46,6 +49,7 @@ impl Default for Options {
             max_bytes: None,
             queue_bytes_max: 64 << 20,
             queue_records_max: 65_536,
+            gather: Duration::ZERO,
             full_retry: Duration::from_secs(1),
             seal_after: Duration::from_secs(1),
         }

@@ -59,6 +59,7 @@ pub(super) fn journal(config: &Config) -> journal::Options {
     journal::Options {
         segment_bytes: config.journal.segment_bytes.0,
         group_bytes_max: config.journal.group_bytes_max.as_usize(),
+        gather: config.journal.gather,
         max_bytes: config.journal.max_bytes.map(|bytes| bytes.0),
         ..journal::Options::default()
     }

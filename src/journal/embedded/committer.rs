@@ -21,6 +21,8 @@ pub(super) struct Committer {
     /// The records of the group being committed, with the numbers they will have.
     group: Vec<(Waiting, Seq)>,
     preparing: Option<JoinHandle<Prepared>>,
+    /// Whether the last group had company: then the next one is worth waiting for.
+    crowded: bool,
     /// Whether appends are refused for lack of space.
     full: bool,
     /// When the next try to preallocate may be made, after one found no space.
@@ -43,6 +45,7 @@ impl Committer {
             backlog: VecDeque::new(),
             group: Vec::new(),
             preparing: None,
+            crowded: false,
             full: false,
             retry_at: None,
         }
@@ -54,8 +57,14 @@ impl Committer {
             self.keep_ready();
             let patience = self.patience();
             let taken = self.shared.intake.take(&mut self.backlog, patience);
-            let closing = taken.closing;
+            let mut closing = taken.closing;
             self.tidy(taken);
+            if self.crowded && !self.options.gather.is_zero() && !closing && !self.backlog.is_empty() {
+                std::thread::sleep(self.options.gather);
+                let joined = self.shared.intake.take(&mut self.backlog, Some(Duration::ZERO));
+                closing = joined.closing;
+                self.tidy(Taken { idle: false, ..joined });
+            }
             while !self.backlog.is_empty() {
                 self.commit();
                 self.collect_prepared();
@@ -103,6 +112,7 @@ impl Committer {
         }
         let mut sync = Duration::ZERO;
         let records = self.log.staged();
+        self.crowded = records > 1;
         let committed = self.log.write().and_then(|bytes| {
             let written = Instant::now();
             self.log.sync()?;
