@@ -2,10 +2,12 @@
 //!
 //! [`Keyed`] wraps any machine. A command that comes with a key is judged once; its answer, acceptance or
 //! refusal, is stored and given again, byte for byte, until the key is forgotten. Keys that are known cost one
-//! look-up; commands without a key cost nothing here.
+//! look-up; commands without a key cost nothing here. A stored answer is kept as bytes: there is one for every hold and
+//! order of the last day, and hardly any is ever asked for again.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
@@ -78,15 +80,34 @@ pub enum Entry<C, R> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Keyed<M: Machine> {
     machine: M,
-    answered: BTreeMap<KeyDigest, Stored<M::Reply>>,
+    answered: BTreeMap<KeyDigest, Stored>,
     /// Keys in the order in which they are forgotten.
     forget: VecDeque<(Millis, KeyDigest)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Stored<R> {
+struct Stored {
     fingerprint: u64,
-    answer: Box<Result<R, Refusal>>,
+    /// The bincode of what was answered.
+    answer: Box<[u8]>,
+}
+
+/// Most bytes that one stored answer may claim when it is read.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+impl Stored {
+    fn new<R: Serialize>(fingerprint: u64, answer: &Result<R, Refusal>) -> Self {
+        let config = bincode::config::standard().with_limit::<ANSWER_BYTES_MAX>();
+        let bytes = bincode::serde::encode_to_vec(answer, config).expect("an answer can be encoded");
+        Self { fingerprint, answer: bytes.into() }
+    }
+
+    fn answer<R: DeserializeOwned>(&self) -> Result<R, Refusal> {
+        let config = bincode::config::standard().with_limit::<ANSWER_BYTES_MAX>();
+        let (answer, read) = bincode::serde::decode_from_slice(&self.answer, config).expect("it was encoded here");
+        assert_eq!(read, self.answer.len(), "an answer is read whole");
+        answer
+    }
 }
 
 impl<M: Machine> Keyed<M> {
@@ -120,8 +141,7 @@ impl<M: Machine> Keyed<M> {
         match entry {
             Entry::Change(change) => self.machine.apply(change),
             Entry::Answered { key, answer, forget_at } => {
-                let stored = Stored { fingerprint: key.fingerprint, answer: answer.clone() };
-                self.answered.insert(key.digest, stored);
+                self.answered.insert(key.digest, Stored::new(key.fingerprint, answer));
                 // The time of a turn never runs backwards; the maximum keeps the queue sorted even if it did.
                 let after = self.forget.back().map_or(*forget_at, |(last, _)| *last.max(forget_at));
                 self.forget.push_back((after, key.digest));
@@ -188,9 +208,9 @@ impl<M: Machine> Keyed<M> {
     }
 }
 
-fn replay<R: Clone>(key: Key, stored: &Stored<R>) -> Answer<R> {
+fn replay<R: DeserializeOwned>(key: Key, stored: &Stored) -> Answer<R> {
     if stored.fingerprint == key.fingerprint {
-        Answer { result: (*stored.answer).clone(), replayed: true }
+        Answer { result: stored.answer(), replayed: true }
     } else {
         Answer { result: Err(Refusal::IdempotencyKeyReused), replayed: false }
     }
