@@ -22,6 +22,10 @@ use stampede::config::Config;
 use stampede::dispatch::Dispatch;
 use stampede::node::Node;
 
+/// As in the server: another allocator would be another figure.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seats of a block: 100 rows of 100.
 const BLOCK: u32 = 10_000;
 
