@@ -32,11 +32,14 @@ pub fn unique() -> u64 {
     CHANCE.with_borrow_mut(Rng::next_u64)
 }
 
-/// A moment as RFC 3339 UTC, with milliseconds when it has any. Moments after the year 9999 print as its end.
+/// The last second of the year 9999: RFC 3339 has no later one.
+pub const LAST: Millis = Millis(253_402_300_799_000);
+
+/// A moment as RFC 3339 UTC, with milliseconds when it has any. Later moments than [`LAST`] print as that.
 #[must_use]
 pub fn rfc3339(at: Millis) -> String {
-    const LAST: u64 = 253_402_300_799_999;
-    let time = UNIX_EPOCH + Duration::from_millis(at.0.min(LAST));
+    let at = at.min(LAST);
+    let time = UNIX_EPOCH + Duration::from_millis(at.0);
     if at.0.is_multiple_of(1000) {
         humantime::format_rfc3339_seconds(time).to_string()
     } else {

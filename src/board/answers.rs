@@ -385,12 +385,7 @@ fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 fn rfc3339<S: Serializer>(at: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.0);
-    if at.0.is_multiple_of(1000) {
-        serializer.collect_str(&humantime::format_rfc3339_seconds(time))
-    } else {
-        serializer.collect_str(&humantime::format_rfc3339_millis(time))
-    }
+    serializer.serialize_str(&crate::clock::rfc3339(*at))
 }
 
 fn rfc3339_or_null<S: Serializer>(at: &Option<Millis>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,6 +1,6 @@
 //! The shapes of answers: how times, money, holds and orders look in JSON.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use actors::block::{Claim, HoldState, HoldView, SeatIx};
 use actors::money::Money;
@@ -9,20 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::board::SeatNames;
-
-/// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z, in milliseconds since 1970.
-pub(super) const TIME_MAX: Millis = Millis(253_402_300_799_000);
-
-/// A moment as RFC 3339 in UTC, with milliseconds where there are any.
-pub(crate) fn time(at: Millis) -> String {
-    let at = at.min(TIME_MAX);
-    let moment = UNIX_EPOCH + Duration::from_millis(at.0);
-    if at.0.is_multiple_of(1000) {
-        humantime::format_rfc3339_seconds(moment).to_string()
-    } else {
-        humantime::format_rfc3339_millis(moment).to_string()
-    }
-}
+use crate::clock::LAST;
+pub(crate) use crate::clock::rfc3339 as time;
 
 /// Reads a moment in RFC 3339, in UTC or with an offset; `None`: it is not one, or not between 1970 and 9999.
 pub(super) fn read_time(text: &str) -> Option<Millis> {
@@ -36,7 +24,7 @@ pub(super) fn read_time(text: &str) -> Option<Millis> {
     let moment = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     let local_millis = i64::try_from(moment.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?;
     let millis = u64::try_from(local_millis - minutes_east * 60_000).ok()?;
-    Some(Millis(millis)).filter(|at| *at <= TIME_MAX)
+    Some(Millis(millis)).filter(|at| *at <= LAST)
 }
 
 fn offset_minutes(offset: &str) -> Option<i64> {
