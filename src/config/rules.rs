@@ -36,7 +36,21 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
         "node.name",
         "must be 1 to 64 letters, digits, `-`, `_` or `.`",
     );
-    must(c.cluster.seeds.is_empty(), "cluster.seeds", "must be empty: clusters are not available in this version");
+    must(
+        c.cluster.seeds.iter().all(|seed| seed.starts_with("nats://") || seed.starts_with("tls://")),
+        "cluster.seeds",
+        "must be NATS servers, such as \"nats://127.0.0.1:4222\" or \"tls://nats.example:4222\"",
+    );
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    must(
+        (1..=32).contains(&c.cluster.name.len()) && c.cluster.name.bytes().all(plain),
+        "cluster.name",
+        "must be 1 to 32 letters, digits, `-` or `_`",
+    );
+    must((1..=64).contains(&c.cluster.streams), "cluster.streams", "must be from 1 to 64");
+    must(matches!(c.cluster.replicas, 1 | 3 | 5), "cluster.replicas", "must be 1, 3 or 5");
+    let named = c.cluster.nats.cert_file.is_some() == c.cluster.nats.key_file.is_some();
+    must(named, "cluster.nats.cert_file", "must be set together with `cluster.nats.key_file`");
     must((1..=1024).contains(&c.cluster.shards), "cluster.shards", "must be from 1 to 1024");
     must(c.http.workers <= 1024, "http.workers", "must be from 0 to 1024");
     must(c.runtime.arbiters <= 1024, "runtime.arbiters", "must be from 0 to 1024");
@@ -63,7 +77,11 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
 
 fn durations(c: &Config, must: &mut Must<'_>) {
     let day = Duration::from_secs(24 * 3600);
-    let bounded: [(Duration, &str); 26] = [
+    let bounded: [(Duration, &str); 30] = [
+        (c.cluster.lease, "cluster.lease"),
+        (c.cluster.owner_wait, "cluster.owner_wait"),
+        (c.cluster.snapshot_interval, "cluster.snapshot_interval"),
+        (c.cluster.nats.timeout, "cluster.nats.timeout"),
         (c.http.keep_alive, "http.keep_alive"),
         (c.http.head_timeout, "http.head_timeout"),
         (c.http.body_timeout, "http.body_timeout"),
@@ -146,6 +164,8 @@ fn order(c: &Config, must: &mut Must<'_>) {
         "notices.backoff_min",
         "must not be above notices.backoff_max",
     );
+    must(c.cluster.owner_wait < c.runtime.deadline, "cluster.owner_wait", "must be below runtime.deadline");
+    must(c.cluster.lease >= Duration::from_millis(300), "cluster.lease", "must be at least 300ms");
     must(c.runtime.resend_min <= c.runtime.resend_max, "runtime.resend_min", "must not be above runtime.resend_max");
     must(c.notices.timeout >= c.notices.smtp.timeout, "notices.timeout", "must not be below notices.smtp.timeout");
     let simulated = &c.payments.simulated;

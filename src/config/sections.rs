@@ -59,7 +59,7 @@ section! {
         snapshots: Snapshots,
         /// The cells and their threads.
         runtime: Runtime,
-        /// Shards and, later, other nodes.
+        /// Shards and the other nodes.
         cluster: Cluster,
         /// Holds.
         holds: Holds,
@@ -187,10 +187,48 @@ section! {
 section! {
     /// `[cluster]`
     Cluster {
-        /// NATS servers; empty in this version.
+        /// NATS servers; empty: one embedded node.
         seeds: Vec<String>,
+        /// First part of every stream and subject.
+        name: String,
         /// Number of shards.
         shards: u16,
+        /// Streams that the shards' journals are spread over.
+        streams: u16,
+        /// Copies of every stream.
+        replicas: usize,
+        /// Silence after which a node counts as dead.
+        lease: Duration,
+        /// How long a request waits for a shard that is between two owners.
+        owner_wait: Duration,
+        /// Time between two snapshots of a shard in the object store.
+        snapshot_interval: Duration,
+        /// How the NATS servers are reached.
+        nats: Nats,
+    }
+}
+
+section! {
+    /// `[cluster.nats]`
+    Nats {
+        /// Least version of the servers.
+        version_min: String,
+        /// User.
+        username: Option<String>,
+        /// Password of the user.
+        password: Option<Secret>,
+        /// Credentials file (JWT and key).
+        credentials_file: Option<PathBuf>,
+        /// Whether the connection must be TLS.
+        tls: bool,
+        /// Certificates of the authorities that sign the servers' certificates.
+        ca_file: Option<PathBuf>,
+        /// This node's certificate.
+        cert_file: Option<PathBuf>,
+        /// The key to it.
+        key_file: Option<PathBuf>,
+        /// Time one request may take.
+        timeout: Duration,
     }
 }
 
