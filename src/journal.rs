@@ -271,6 +271,12 @@ pub enum Status {
     Serving,
     /// Refuses it with [`Unavailable::DiskFull`] until there is space; reads go on.
     DiskFull,
+    /// Cannot be reached, or does not say what became of an append: what was handed over stays unresolved, nothing new
+    /// should be; ends by itself.
+    Away {
+        /// What is the matter.
+        reason: String,
+    },
     /// Refuses it for ever: the node must stop.
     Stopped {
         /// What failed.
