@@ -35,7 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dispatch", &["clock", "runtime"]),
     ("runtime", &["clock", "journal", "snapshots"]),
     ("snapshots", &["journal"]),
-    ("journal", &[]),
+    ("journal", &["nats"]),
+    ("nats", &["config"]),
     ("auth", &["config"]),
     ("tickets", &["config"]),
     ("gateway", &["config"]),
@@ -50,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Each outside thing has one home in the server.
 const HOMES: &[(&str, &[&str])] = &[
     ("sled", &["snapshots"]),
+    ("async_nats", &["nats", "journal", "cluster", "snapshots"]),
     ("clap", &["main"]),
     ("actix_web", &["http"]),
     ("actix_ws", &["http"]),
