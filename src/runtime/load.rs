@@ -198,7 +198,7 @@ fn work(
     let mut images = Vec::new();
     for (shard, base) in shards {
         let mut image = Image::new(shard, base);
-        for cell in shelf.cells(shard) {
+        for cell in shelf.cells(shard).map_err(|source| RecoveryError::Shelf { shard, source })? {
             let refuse = |source| RecoveryError::Format { shard, seq: Seq::NONE, address: None, source };
             let address = format::decode_address(&cell).map_err(refuse)?;
             match shelf.newest(shard, &cell) {
