@@ -4,4 +4,6 @@ pub mod append;
 mod envelope;
 
 pub use append::{Position, Purpose, Tail};
+#[cfg(test)]
+pub(in crate::journal) use envelope::record;
 pub use envelope::{Envelope, EnvelopeError, Kind, Mark, Owner};

@@ -229,5 +229,13 @@ impl Envelope {
     }
 }
 
+/// The message of a record, for tests of what reads messages.
+#[cfg(test)]
+pub(in crate::journal) fn record(shard: Shard, epoch: u64, seq: Seq, record: &[u8]) -> Bytes {
+    let owner = Owner { name: "node-a".to_owned(), incarnation: 5 };
+    let head = Head { shard, purpose: Purpose::Record, epoch, seq, at: Millis(1000), owner: &owner };
+    seal(record.to_vec(), &head).0
+}
+
 #[cfg(test)]
 mod tests;
