@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// For each module of the server, the modules it may name; tests may build what they need. Arrows go one way: a cycle
 /// cannot be written down here.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("main", &["auth", "clock", "config", "journal", "node", "runtime", "telemetry"]),
+    ("main", &["auth", "clock", "config", "journal", "node", "runtime", "telemetry", "tickets"]),
     ("demo", &["config", "node"]),
     (
         "node",
