@@ -20,6 +20,7 @@ pub mod encoding;
 pub mod gateway;
 pub mod http;
 pub mod journal;
+pub mod nats;
 pub mod node;
 pub mod notices;
 pub mod outward;
