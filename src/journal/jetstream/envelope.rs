@@ -209,6 +209,12 @@ impl Envelope {
         if envelope.shard == shard { Ok(envelope) } else { Err(EnvelopeError::Shard { found: envelope.shard }) }
     }
 
+    /// A message that makes `owner` the owner of `shard` under `epoch`, when the last record is `last`.
+    #[must_use]
+    pub fn claim(shard: Shard, epoch: u64, last: Seq, owner: &Owner, at: Millis) -> Bytes {
+        seal(Vec::new(), &Head { shard, purpose: Purpose::Claim, epoch, seq: last, at, owner }).0
+    }
+
     /// The number of the last record before this message.
     #[must_use]
     pub fn before(&self) -> Seq {

@@ -6,20 +6,19 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::time::Duration;
 
 use async_nats::header::NATS_ROLLUP;
-use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{Error as ApiError, ErrorCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{Bucket, Head, Manifest, PointError, Revision, Trouble};
 use crate::journal::Seq;
+use crate::nats::{Answer, Nats};
 
 /// Bytes of a chunk. Larger means fewer commits; read from the leader it travels as base64 and must stay below the least
 /// `max_payload` that a cluster is run with.
@@ -27,27 +26,22 @@ const CHUNK_BYTES: usize = 512 << 10;
 
 /// An object store in JetStream. See [`Bucket`]; calls from inside of an async task panic.
 pub struct JetStreamBucket {
+    nats: Nats,
     handle: Handle,
-    context: Context,
-    stream: Stream,
     bucket: String,
-    timeout: Duration,
+    stream: String,
 }
 
 impl JetStreamBucket {
-    /// The bucket of that name, which must exist. Each call may take `timeout`.
-    ///
-    /// # Errors
-    /// It cannot be looked at.
-    pub async fn open(context: Context, bucket: &str, timeout: Duration) -> Result<JetStreamBucket, Trouble> {
-        let looked = tokio::time::timeout(timeout, context.get_stream(format!("OBJ_{bucket}"))).await;
-        let stream = looked.map_err(|_| silent())?.map_err(|error| Trouble(error.to_string()))?;
-        Ok(JetStreamBucket { handle: Handle::current(), context, stream, bucket: bucket.to_owned(), timeout })
+    /// The bucket of a deployment's snapshots; `handle` is the runtime of the connection.
+    #[must_use]
+    pub fn new(nats: Nats, handle: Handle) -> JetStreamBucket {
+        let bucket = nats.snapshots_bucket();
+        JetStreamBucket { nats, handle, stream: format!("OBJ_{bucket}"), bucket }
     }
 
     fn wait<T, E: ToString>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, Trouble> {
-        let timed = async { tokio::time::timeout(self.timeout, call).await };
-        self.handle.block_on(timed).map_err(|_| silent())?.map_err(|error| Trouble(error.to_string()))
+        self.handle.block_on(call).map_err(|error| Trouble(error.to_string()))
     }
 
     fn meta_subject(&self, name: &str) -> String {
@@ -79,25 +73,20 @@ impl JetStreamBucket {
 
 /// What an object's description says; nothing if it was not written here or was deleted.
 fn manifest(name: &str, info: &ObjectInfo) -> Option<Manifest> {
-    let number = |key: &str| number(&info.metadata, key);
     let digest = info.digest.as_ref()?.strip_prefix("SHA-256=")?;
     let sha256 = URL_SAFE.decode(digest).ok()?.try_into().ok()?;
     (!info.deleted).then_some(Manifest {
         part: info.nuid.strip_prefix(name)?.strip_prefix('.')?.to_owned(),
-        first: number("first")?,
+        first: number(&info.metadata, "first")?,
         chunks: info.chunks,
         bytes: info.size,
         sha256,
-        seq: Seq(number("seq")?),
+        seq: Seq(number(&info.metadata, "seq")?),
     })
 }
 
 fn number(metadata: &HashMap<String, String>, key: &str) -> Option<u64> {
     metadata.get(key)?.parse().ok()
-}
-
-fn silent() -> Trouble {
-    Trouble("no answer in time".to_owned())
 }
 
 impl Bucket for JetStreamBucket {
@@ -106,24 +95,19 @@ impl Bucket for JetStreamBucket {
     }
 
     fn head(&self, name: &str) -> Result<Head, Trouble> {
-        let subject = self.meta_subject(name);
-        let last = self.wait(async {
-            match self.stream.get_last_raw_message_by_subject(&subject).await {
-                Ok(message) => Ok(Some(message)),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                Err(error) => Err(error),
-            }
-        })?;
-        let Some(message) = last else { return Ok(Head::default()) };
-        let info = serde_json::from_slice::<ObjectInfo>(&message.payload).ok();
-        Ok(Head { revision: Revision(message.sequence), manifest: info.and_then(|info| manifest(name, &info)) })
+        let Some(last) = self.wait(self.nats.last(&self.stream, &self.meta_subject(name)))? else {
+            return Ok(Head::default());
+        };
+        let info = serde_json::from_slice::<ObjectInfo>(&last.payload).ok();
+        Ok(Head { revision: Revision(last.position), manifest: info.and_then(|info| manifest(name, &info)) })
     }
 
     fn add_chunk(&self, name: &str, part: &str, chunk: Vec<u8>) -> Result<u64, Trouble> {
-        let message = PublishMessage::build().payload(chunk.into());
         let subject = self.chunk_subject(name, part);
-        let ack = self.wait(async { self.context.send_publish(subject, message).await?.await })?;
-        Ok(ack.sequence)
+        match self.handle.block_on(self.nats.append(subject.into(), None, Bytes::from(chunk))) {
+            Answer::Stored(position) => Ok(position),
+            other => Err(Trouble(other.to_string())),
+        }
     }
 
     fn read(&self, name: &str, manifest: &Manifest) -> Result<Vec<u8>, Trouble> {
@@ -131,9 +115,10 @@ impl Bucket for JetStreamBucket {
         let mut bytes = Vec::new();
         let mut from = manifest.first;
         for _ in 0..manifest.chunks {
-            let chunk = self.wait(self.stream.get_first_raw_message_by_subject(&subject, from))?;
+            // One that is missing shows in the length.
+            let Some(chunk) = self.wait(self.nats.first_from(&self.stream, &subject, from))? else { break };
             bytes.extend_from_slice(&chunk.payload);
-            from = chunk.sequence + 1;
+            from = chunk.position + 1;
         }
         Ok(bytes)
     }
@@ -146,27 +131,16 @@ impl Bucket for JetStreamBucket {
             .header(NATS_ROLLUP, "sub")
             .expected_last_subject_sequence(expected.0);
         let subject = self.meta_subject(name);
-        let publish = async { self.context.send_publish(subject, message).await?.await };
-        let timed = async { tokio::time::timeout(self.timeout, publish).await };
-        match self.handle.block_on(timed) {
-            Ok(Ok(ack)) => Ok(Revision(ack.sequence)),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Err(PointError::Moved),
-            Ok(Err(error)) => {
-                let code = std::error::Error::source(&error)
-                    .and_then(|source| source.downcast_ref::<ApiError>())
-                    .map(ApiError::error_code);
-                match code {
-                    Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE) => Err(PointError::Moved),
-                    Some(_) | None => Err(trouble(error.to_string())),
-                }
-            }
-            Err(_) => Err(PointError::Trouble(silent())),
+        let jetstream = self.nats.jetstream();
+        match self.handle.block_on(async { jetstream.send_publish(subject, message).await?.await }) {
+            Ok(ack) => Ok(Revision(ack.sequence)),
+            // The one refusal that says what the name means; all others are looked up by whoever comes next.
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(PointError::Moved),
+            Err(error) => Err(trouble(error.to_string())),
         }
     }
 
     fn sweep(&self, name: &str, before: u64) -> Result<(), Trouble> {
-        let filter = self.chunk_subject(name, "*");
-        let purged = self.wait(async { self.stream.purge().filter(filter).sequence(before).await })?;
-        if purged.success { Ok(()) } else { Err(Trouble("purge refused".to_owned())) }
+        self.wait(self.nats.purge_before(&self.stream, &self.chunk_subject(name, "*"), before)).map(|_| ())
     }
 }
