@@ -199,6 +199,14 @@ impl JournalFile {
         self.put(message)
     }
 
+    /// There is nothing to be kept: the file is removed.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn discard(self) -> Result<(), ArchiveError> {
+        fs::remove_file(&self.path).map_err(at(&self.path))
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.hash.update(bytes);
         self.out.write_all(bytes).map_err(at(&self.path))

@@ -71,6 +71,7 @@ fn take_shard(
         let mut file = writing.journal(shard)?;
         let journal = connection.runtime.block_on(take_journal(&connection.nats, shard, &mut file))?;
         let Some(journal) = journal else {
+            file.discard()?;
             return match newest {
                 None => Ok(None),
                 Some(_) => Err(BackupError::of_shard(shard.0, "has bundles but no journal: its messages were lost")),

@@ -3,7 +3,9 @@
 //! Owns the comparison and nothing else: it is given what the copies hold ([`Copies::read`]) and, shard by shard, what
 //! JetStream holds ([`ShardAudit::see`]). A copy that lacks records says nothing: it covers what its node owned, and
 //! not always that. A record counts by its number and its bytes, not by its envelope: one that was restored lies under a
-//! later epoch. Reading JetStream and restoring is [`super::jetstream`]'s and the command's.
+//! later epoch. Reading JetStream and writing to it is in [`against`].
+
+pub mod against;
 
 use std::collections::BTreeMap;
 use std::fmt;
