@@ -15,12 +15,15 @@ use super::process::{Process, eventually, until};
 use super::proxy::{Door, Link};
 
 /// The pinned server; `tests/nats-server` fetches it once.
-static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats-server");
-    let told = Command::new(&script).stderr(Stdio::inherit()).output().expect("tests/nats-server runs");
-    assert!(told.status.success(), "tests/nats-server says above what is missing");
-    PathBuf::from(String::from_utf8(told.stdout).expect("a path").trim())
-});
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats-server");
+        let told = Command::new(&script).stderr(Stdio::inherit()).output().expect("tests/nats-server runs");
+        assert!(told.status.success(), "tests/nats-server says above what is missing");
+        PathBuf::from(String::from_utf8(told.stdout).expect("a path").trim())
+    });
+    &BINARY
+}
 
 /// Servers that belong together. Dropping them kills them.
 pub(crate) struct Nats {
@@ -215,7 +218,7 @@ impl Server {
         assert!(self.process.is_none(), "{} is running", name(place));
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let process = Process::spawn(
-            Command::new(&*BINARY)
+            Command::new(binary())
                 .arg("--config")
                 .arg(self.folder.join("nats.conf"))
                 .stdin(Stdio::null())
