@@ -13,6 +13,7 @@
 pub mod auth;
 pub mod board;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod dispatch;
 pub mod encoding;

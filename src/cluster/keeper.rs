@@ -1,0 +1,397 @@
+//! The keeper: what this node should own, follow and give away.
+//!
+//! Owns the node's view of who is alive, its lease, and the role it plays for every shard. It decides and does nothing
+//! else: heartbeats and reports go in, [`Order`]s come out, time is an argument. The driver carries the orders out; the
+//! simulation drives the same code. Safety does not rest on anything here: the journal refuses whoever was overtaken.
+//! What rests on it is that the sale goes on, and that nobody is shown a state that may be old.
+//!
+//! ```text
+//!  Idle ──Follow──▶ Following ──Claim──▶ Claiming ──owns──▶ Owning ──Release──▶ Releasing ──released──▶ Idle
+//!    ▲               │Unfollow              │claim_failed      │Drop, fenced                              ▲
+//!    └───────────────┴──────────────────────┴──────────────────┴──────────────────────────────────────────┘
+//! ```
+//!
+//! - *Alive* is who was heard within the lease. Shards are placed over those who serve ([`super::placement`]); the first
+//!   ranked owns, the second follows.
+//! - *The lease*: a node hears its own heartbeats. As long as one that it sent less than a lease ago has come back, others
+//!   have no reason to count it dead. Without a lease it answers nothing that is not public, and says that it is deaf.
+//! - *After a lapse* everybody else gets a new lease from it (it was this node that did not hear), and each shard it owns
+//!   is looked up in the journal before it is trusted again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use actors::ids::Shard;
+use actors::time::{Millis, Span};
+use compact_str::CompactString;
+
+use super::placement::rank;
+use super::presence::{Followed, Heartbeat, NodeId, Owned, Phase};
+use crate::journal::Seq;
+
+/// Shards that are being handed over at the same time, so that most of the node goes on while it gives some away.
+const RELEASING_MAX: usize = 8;
+
+/// Leases that a joining node waits at most for others that join.
+const JOIN_LEASES_MAX: u64 = 4;
+
+/// Heartbeats that may be on their way; the oldest is forgotten beyond.
+const ON_THE_WAY_MAX: usize = 64;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Read a shard's snapshots and journal and keep up with it.
+    Follow(Shard),
+    /// Stop that.
+    Unfollow(Shard),
+    /// Become the owner of a followed shard: report [`Keeper::owns`] or [`Keeper::claim_failed`].
+    Claim(Shard),
+    /// Finish what was let in and give the shard up: report [`Keeper::released`].
+    Release(Shard),
+    /// Somebody else owns it by now: give it up at once.
+    Drop(Shard),
+    /// Look up in the journal whether the shard is still this node's: report [`Keeper::trusted`] or [`Keeper::lost`].
+    Verify(Shard),
+    /// Another living node has this node's name: stop.
+    Namesake(NodeId),
+}
+
+/// What this node is to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing.
+    Idle,
+    /// Keeps up with it.
+    Following {
+        /// The last record folded in.
+        seq: Seq,
+        /// Whether everything there was has been read.
+        warm: bool,
+    },
+    /// Is becoming its owner.
+    Claiming,
+    /// Owns it.
+    Owning {
+        /// Under this epoch.
+        epoch: u64,
+        /// Whether nobody else can have become the owner unnoticed.
+        trusted: bool,
+    },
+    /// Is giving it up.
+    Releasing {
+        /// Under this epoch.
+        epoch: u64,
+    },
+}
+
+/// How a node keeps its shards.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Shards of the deployment.
+    pub shards: u16,
+    /// Silence after which a node counts as dead.
+    pub lease: Span,
+}
+
+/// Another node.
+#[derive(Debug)]
+struct Peer {
+    last: Heartbeat,
+    first_heard: Millis,
+    heard: Millis,
+}
+
+/// How far a shard has come: its last durable record and the number of its last feed message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last durable record.
+    pub seq: Seq,
+    /// The last feed message.
+    pub feed: u64,
+}
+
+/// See the module's charter. All times are monotonic.
+#[derive(Debug)]
+pub struct Keeper {
+    me: NodeId,
+    settings: Settings,
+    phase: Phase,
+    began: Millis,
+    serving_since: Millis,
+    peers: BTreeMap<CompactString, Peer>,
+    roles: Vec<Role>,
+    lease_until: Millis,
+    /// Heartbeats that have not come back: number and when they were sent.
+    on_the_way: VecDeque<(u64, Millis)>,
+    number: u64,
+}
+
+impl Keeper {
+    /// A node that joins.
+    #[must_use]
+    pub fn new(me: NodeId, settings: Settings, now: Millis) -> Self {
+        Self {
+            me,
+            settings,
+            phase: Phase::Joining,
+            began: now,
+            serving_since: now,
+            peers: BTreeMap::new(),
+            roles: vec![Role::Idle; usize::from(settings.shards)],
+            lease_until: Millis(0),
+            on_the_way: VecDeque::new(),
+            number: 0,
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn me(&self) -> &NodeId {
+        &self.me
+    }
+
+    /// What it is doing, as others are told.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Until when it may answer for the shards it owns.
+    #[must_use]
+    pub fn lease_until(&self) -> Millis {
+        self.lease_until
+    }
+
+    /// What it is to a shard.
+    #[must_use]
+    pub fn role(&self, shard: Shard) -> Role {
+        self.roles[usize::from(shard.0)]
+    }
+
+    /// The other nodes that are alive, with their last heartbeats.
+    pub fn alive(&self, now: Millis) -> impl Iterator<Item = &Heartbeat> {
+        let lease = self.settings.lease;
+        self.peers.values().filter(move |peer| peer.heard + lease > now).map(|peer| &peer.last)
+    }
+
+    /// Who owns a shard, by the highest epoch that a living node names.
+    #[must_use]
+    pub fn owner(&self, shard: Shard, now: Millis) -> Option<(&NodeId, u64)> {
+        let mine = match self.role(shard) {
+            Role::Owning { epoch, .. } => Some((&self.me, epoch)),
+            Role::Idle | Role::Following { .. } | Role::Claiming | Role::Releasing { .. } => None,
+        };
+        let theirs = self.alive(now).filter_map(|peer| Some((&peer.node, peer.epoch_of(shard)?)));
+        theirs.chain(mine).max_by_key(|(_, epoch)| *epoch)
+    }
+
+    /// Whether it has listened long enough to know who is there. Nodes that join together wait for each other.
+    #[must_use]
+    pub fn is_settled(&self, now: Millis) -> bool {
+        let lease = self.settings.lease.0;
+        let waited = now.0 - self.began.0;
+        let newcomer = |peer: &Peer| peer.last.phase == Phase::Joining && now.0 - peer.first_heard.0 < lease / 2;
+        let alone = !self.peers.values().any(newcomer);
+        now < self.lease_until && waited >= lease && (alone || waited >= JOIN_LEASES_MAX * lease)
+    }
+
+    /// From now on it takes its share.
+    pub fn serve(&mut self, now: Millis) {
+        if self.phase == Phase::Joining {
+            self.phase = Phase::Serving;
+            self.serving_since = now;
+        }
+    }
+
+    /// From now on it gives everything away.
+    pub fn leave(&mut self) {
+        self.phase = Phase::Leaving;
+    }
+
+    /// Shards that it owns or is giving up.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.roles.iter().filter(|role| matches!(role, Role::Owning { .. } | Role::Releasing { .. })).count()
+    }
+
+    /// What it says now. `progress` tells how far an owned shard has come.
+    pub fn heartbeat(&mut self, now: Millis, progress: impl Fn(Shard) -> Progress) -> Heartbeat {
+        self.number += 1;
+        self.on_the_way.push_back((self.number, now));
+        if self.on_the_way.len() > ON_THE_WAY_MAX {
+            self.on_the_way.pop_front();
+        }
+        let (mut owned, mut followed) = (Vec::new(), Vec::new());
+        for (shard, role) in (0..).zip(&self.roles) {
+            match *role {
+                // While it gives a shard up it is still the one who answers for it.
+                Role::Owning { epoch, .. } | Role::Releasing { epoch } => {
+                    let Progress { seq, feed } = progress(Shard(shard));
+                    owned.push(Owned { shard, epoch, seq: seq.0, feed });
+                }
+                Role::Following { seq, warm } => followed.push(Followed { shard, seq: seq.0, warm }),
+                Role::Idle | Role::Claiming => {}
+            }
+        }
+        let joined = self.phase == Phase::Joining;
+        let phase = if joined || now < self.lease_until { self.phase } else { Phase::Deaf };
+        Heartbeat { node: self.me.clone(), number: self.number, phase, now, address: String::new(), owned, followed }
+    }
+
+    /// A heartbeat has come, of another node or its own.
+    pub fn hear(&mut self, now: Millis, heartbeat: Heartbeat) -> Vec<Order> {
+        if heartbeat.node == self.me {
+            return self.renew(now, heartbeat.number);
+        }
+        if heartbeat.node.name == self.me.name {
+            let younger = heartbeat.node.incarnation > self.me.incarnation;
+            return if younger { vec![Order::Namesake(heartbeat.node)] } else { Vec::new() };
+        }
+        let mut orders = Vec::new();
+        for owned in &heartbeat.owned {
+            let Some(role) = self.roles.get_mut(usize::from(owned.shard)) else { continue };
+            if let Role::Owning { epoch, .. } | Role::Releasing { epoch } = *role
+                && epoch < owned.epoch
+            {
+                *role = Role::Idle;
+                orders.push(Order::Drop(Shard(owned.shard)));
+            }
+        }
+        let name = heartbeat.node.name.clone();
+        let half_a_lease_ago = Millis(now.0.saturating_sub(self.settings.lease.0 / 2));
+        match self.peers.get_mut(&name) {
+            // It may be about to hear again, as when all were cut off: it has half a lease for that.
+            Some(peer) if heartbeat.phase == Phase::Deaf => peer.heard = peer.heard.min(half_a_lease_ago),
+            None if heartbeat.phase == Phase::Deaf => {}
+            Some(peer)
+                if (peer.last.node.incarnation, peer.last.number) >= (heartbeat.node.incarnation, heartbeat.number) => {
+            }
+            Some(peer) => {
+                (peer.last, peer.heard) = (heartbeat, now);
+            }
+            None => {
+                self.peers.insert(name, Peer { last: heartbeat, first_heard: now, heard: now });
+            }
+        }
+        orders
+    }
+
+    /// One of its own heartbeats came back.
+    fn renew(&mut self, now: Millis, number: u64) -> Vec<Order> {
+        let Some(&(_, sent)) = self.on_the_way.iter().find(|(known, _)| *known == number) else { return Vec::new() };
+        self.on_the_way.retain(|(known, _)| *known > number);
+        let until = sent + self.settings.lease;
+        if until <= now {
+            return Vec::new();
+        }
+        let lapsed = self.lease_until <= now;
+        self.lease_until = self.lease_until.max(until);
+        if !lapsed {
+            return Vec::new();
+        }
+        // It was this node that did not hear: nobody is dead for that.
+        self.peers.values_mut().for_each(|peer| peer.heard = now);
+        let mut orders = Vec::new();
+        for (shard, role) in (0..).zip(&mut self.roles) {
+            if let Role::Owning { trusted, .. } = role {
+                *trusted = false;
+                orders.push(Order::Verify(Shard(shard)));
+            }
+        }
+        orders
+    }
+
+    /// What is to be done now.
+    pub fn tick(&mut self, now: Millis) -> Vec<Order> {
+        if now >= self.lease_until {
+            return Vec::new();
+        }
+        let lease = self.settings.lease;
+        // One that has been silent for long is forgotten.
+        self.peers.retain(|_, peer| now.0 - peer.heard.0 < 100 * lease.0);
+        let serving = self.placed(now);
+        let mut orders = Vec::new();
+        let mut releasing = self.roles.iter().filter(|role| matches!(role, Role::Releasing { .. })).count();
+        for shard in (0..self.settings.shards).map(Shard) {
+            let ranked = rank(shard, serving.iter().map(CompactString::as_str));
+            let first = ranked.is_some_and(|ranked| ranked.first == self.me.name);
+            let second = ranked.is_some_and(|ranked| ranked.second == Some(&*self.me.name));
+            let successor = ranked.filter(|_| !first).map(|ranked| ranked.first);
+            let (role, order) = match self.role(shard) {
+                Role::Owning { epoch, trusted: true }
+                    if releasing < RELEASING_MAX && successor.is_some_and(|name| self.is_warm(name, shard, now)) =>
+                {
+                    releasing += 1;
+                    (Role::Releasing { epoch }, Order::Release(shard))
+                }
+                Role::Idle if first || second => {
+                    (Role::Following { seq: Seq::NONE, warm: false }, Order::Follow(shard))
+                }
+                Role::Following { .. } if !first && !second => (Role::Idle, Order::Unfollow(shard)),
+                Role::Following { warm: true, .. } if first && self.owner(shard, now).is_none() => {
+                    (Role::Claiming, Order::Claim(shard))
+                }
+                Role::Idle | Role::Following { .. } | Role::Claiming | Role::Owning { .. } | Role::Releasing { .. } => {
+                    continue;
+                }
+            };
+            self.roles[usize::from(shard.0)] = role;
+            orders.push(order);
+        }
+        orders
+    }
+
+    /// The nodes that shards are placed over. Those that join count for one that has only just begun to serve: nodes that
+    /// start together need not hand over what the fastest took.
+    fn placed(&self, now: Millis) -> Vec<CompactString> {
+        let together = now.0 - self.serving_since.0 < 2 * self.settings.lease.0;
+        let counts = |peer: &&Heartbeat| peer.phase == Phase::Serving || together && peer.phase == Phase::Joining;
+        let others = self.alive(now).filter(counts).map(|peer| peer.node.name.clone());
+        others.chain((self.phase == Phase::Serving).then(|| self.me.name.clone())).collect()
+    }
+
+    /// Whether a living node is close enough behind a shard to take it over at once.
+    fn is_warm(&self, name: &str, shard: Shard, now: Millis) -> bool {
+        let successor = self.alive(now).find(|peer| peer.node.name == name);
+        successor.is_some_and(|peer| peer.warm_at(shard).is_some())
+    }
+
+    /// A followed shard has come so far.
+    pub fn followed(&mut self, shard: Shard, seq: Seq, warm: bool) {
+        if let role @ Role::Following { .. } = &mut self.roles[usize::from(shard.0)] {
+            *role = Role::Following { seq, warm };
+        }
+    }
+
+    /// It owns the shard and serves it.
+    pub fn owns(&mut self, shard: Shard, epoch: u64) {
+        self.roles[usize::from(shard.0)] = Role::Owning { epoch, trusted: true };
+    }
+
+    /// Somebody else was faster, or the journal could not be reached.
+    pub fn claim_failed(&mut self, shard: Shard) {
+        self.roles[usize::from(shard.0)] = Role::Idle;
+    }
+
+    /// The shard was given up in good order.
+    pub fn released(&mut self, shard: Shard) {
+        self.lost(shard);
+    }
+
+    /// The shard is somebody else's.
+    pub fn lost(&mut self, shard: Shard) {
+        self.roles[usize::from(shard.0)] = Role::Idle;
+    }
+
+    /// The journal says that the shard is still this node's.
+    pub fn trusted(&mut self, shard: Shard, epoch: u64) {
+        if let Role::Owning { epoch: mine, trusted } = &mut self.roles[usize::from(shard.0)]
+            && *mine == epoch
+        {
+            *trusted = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

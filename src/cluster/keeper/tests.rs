@@ -1,0 +1,228 @@
+//! A village of keepers on a bus that the test holds in its hands.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const SHARDS: u16 = 16;
+const LEASE: u64 = 1500;
+const BEAT: u64 = 250;
+
+struct House {
+    keeper: Keeper,
+    /// Nothing it says is heard, nothing that is said reaches it.
+    cut_off: bool,
+    /// It does nothing at all: killed or paused.
+    still: bool,
+}
+
+/// Orders are carried out at once, claims by a journal that knows the last epoch of every shard.
+struct Village {
+    houses: Vec<House>,
+    now: Millis,
+    epochs: Vec<u64>,
+    handovers: usize,
+}
+
+impl Village {
+    fn of(names: &[&str]) -> Self {
+        let mut village = Village { houses: Vec::new(), now: Millis(0), epochs: vec![0; 16], handovers: 0 };
+        names.iter().for_each(|name| village.join(name));
+        village
+    }
+
+    fn join(&mut self, name: &str) {
+        let me = NodeId::new(name, self.now, 0);
+        let settings = Settings { shards: SHARDS, lease: Span(LEASE) };
+        let keeper = Keeper::new(me, settings, self.now);
+        self.houses.push(House { keeper, cut_off: false, still: false });
+    }
+
+    fn run(&mut self, span: u64) {
+        let end = self.now.0 + span;
+        while self.now.0 < end {
+            self.now = Millis(self.now.0 + 50);
+            if self.now.0.is_multiple_of(BEAT) {
+                (0..self.houses.len()).for_each(|at| self.beat(at));
+            }
+            for at in 0..self.houses.len() {
+                if !self.houses[at].still {
+                    let orders = self.houses[at].keeper.tick(self.now);
+                    self.carry_out(at, orders);
+                    if self.houses[at].keeper.is_settled(self.now) {
+                        self.houses[at].keeper.serve(self.now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn beat(&mut self, at: usize) {
+        let (now, house) = (self.now, &mut self.houses[at]);
+        if house.still {
+            return;
+        }
+        let heartbeat = house.keeper.heartbeat(now, |_| Progress::default());
+        if house.cut_off {
+            return;
+        }
+        for to in 0..self.houses.len() {
+            if !self.houses[to].still && !self.houses[to].cut_off {
+                let orders = self.houses[to].keeper.hear(now, heartbeat.clone());
+                self.carry_out(to, orders);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, at: usize, orders: Vec<Order>) {
+        for order in orders {
+            let keeper = &mut self.houses[at].keeper;
+            match order {
+                Order::Follow(shard) => keeper.followed(shard, Seq(1), true),
+                Order::Claim(shard) => {
+                    self.epochs[usize::from(shard.0)] += 1;
+                    keeper.owns(shard, self.epochs[usize::from(shard.0)]);
+                }
+                Order::Release(shard) => {
+                    keeper.released(shard);
+                    self.handovers += 1;
+                }
+                Order::Verify(shard) => match keeper.role(shard) {
+                    Role::Owning { epoch, .. } if epoch == self.epochs[usize::from(shard.0)] => {
+                        keeper.trusted(shard, epoch)
+                    }
+                    role => {
+                        assert!(matches!(role, Role::Owning { .. }), "only owned shards are looked up");
+                        keeper.lost(shard);
+                    }
+                },
+                Order::Unfollow(_) | Order::Drop(_) => {}
+                Order::Namesake(_) => panic!("two of the same name"),
+            }
+        }
+    }
+
+    fn named(&mut self, name: &str) -> &mut House {
+        self.houses.iter_mut().rev().find(|house| house.keeper.me().name == name).unwrap()
+    }
+
+    fn shares(&self) -> Vec<usize> {
+        self.houses.iter().map(|house| if house.still { 0 } else { house.keeper.owned() }).collect()
+    }
+
+    /// Every shard has exactly one owner among those who live and have a lease, and all agree who.
+    fn all_is_owned(&self) {
+        for shard in (0..SHARDS).map(Shard) {
+            let living = self.houses.iter().filter(|house| !house.still && !house.cut_off);
+            let owners: Vec<_> = living.clone().map(|house| house.keeper.owner(shard, self.now)).collect();
+            assert!(owners.iter().all(|owner| owner.is_some() && *owner == owners[0]), "{shard:?}: {owners:?}");
+            let claimants =
+                living.filter(|house| matches!(house.keeper.role(shard), Role::Owning { trusted: true, .. }));
+            assert_eq!(claimants.count(), 1);
+        }
+    }
+}
+
+#[test]
+fn three_that_start_together_share_without_a_single_handover() {
+    let mut village = Village::of(&["a", "b", "c"]);
+    village.run(LEASE - 100);
+    assert_eq!(village.shares(), [0, 0, 0], "they listen first");
+    village.run(LEASE);
+    village.all_is_owned();
+    assert_eq!((village.shares().iter().sum::<usize>(), village.handovers), (16, 0));
+    assert!(village.shares().iter().all(|share| *share > 0));
+}
+
+#[test]
+fn the_shards_of_the_dead_are_taken_over_within_two_seconds() {
+    let mut village = Village::of(&["a", "b", "c"]);
+    village.run(2 * LEASE);
+    village.named("b").still = true;
+    village.run(2000);
+    village.all_is_owned();
+    assert_eq!(village.handovers, 0);
+}
+
+#[test]
+fn one_that_leaves_hands_over_everything_and_one_that_comes_gets_its_share() {
+    let mut village = Village::of(&["a", "b"]);
+    village.run(2 * LEASE);
+    village.join("c");
+    village.run(3 * LEASE);
+    village.all_is_owned();
+    let share = village.houses[2].keeper.owned();
+    assert!(share > 0);
+    assert_eq!(village.handovers, share, "only the newcomer's share moved");
+    village.named("a").keeper.leave();
+    village.run(LEASE);
+    assert_eq!(village.houses[0].keeper.owned(), 0);
+    village.houses[0].still = true;
+    village.run(2 * LEASE);
+    village.all_is_owned();
+}
+
+#[test]
+fn one_that_was_away_finds_its_shards_taken_and_gives_them_up() {
+    let mut village = Village::of(&["a", "b", "c"]);
+    village.run(2 * LEASE);
+    village.named("c").still = true;
+    village.run(10 * LEASE);
+    let now = village.now;
+    let zombie = village.named("c");
+    assert!(zombie.keeper.owned() > 0 && zombie.keeper.lease_until() < now, "it believes, but may not answer");
+    zombie.still = false;
+    village.run(3 * LEASE);
+    village.all_is_owned();
+}
+
+#[test]
+fn one_that_hears_nothing_calls_itself_deaf_and_is_replaced() {
+    let mut village = Village::of(&["a", "b", "c"]);
+    village.run(2 * LEASE);
+    village.named("c").cut_off = true;
+    village.run(2000);
+    village.all_is_owned();
+    let now = village.now;
+    let beat = village.named("c").keeper.heartbeat(now, |_| Progress::default());
+    assert_eq!(beat.phase, Phase::Deaf);
+    village.named("c").cut_off = false;
+    village.run(3 * LEASE);
+    village.all_is_owned();
+}
+
+#[test]
+fn when_all_were_cut_off_nobody_takes_from_anybody() {
+    let mut village = Village::of(&["a", "b", "c"]);
+    village.run(2 * LEASE);
+    let (before, epochs) = (village.shares(), village.epochs.clone());
+    village.houses.iter_mut().for_each(|house| house.cut_off = true);
+    village.run(10 * LEASE);
+    village.houses.iter_mut().for_each(|house| house.cut_off = false);
+    village.run(3 * LEASE);
+    village.all_is_owned();
+    assert_eq!((village.shares(), village.epochs), (before, epochs));
+}
+
+#[test]
+fn a_later_life_of_the_same_name_replaces_the_earlier() {
+    let mut village = Village::of(&["a", "b"]);
+    village.run(2 * LEASE);
+    village.named("a").still = true;
+    village.join("a");
+    village.run(4 * LEASE);
+    village.houses.remove(0);
+    village.all_is_owned();
+    assert_eq!(village.shares().iter().sum::<usize>(), 16);
+}
+
+#[test]
+fn an_older_namesake_must_stop() {
+    let settings = Settings { shards: 1, lease: Span(LEASE) };
+    let mut old = Keeper::new(NodeId::new("a", Millis(1), 0), settings, Millis(1));
+    let mut new = Keeper::new(NodeId::new("a", Millis(2), 0), settings, Millis(2));
+    let (from_old, from_new) =
+        (old.heartbeat(Millis(3), |_| Progress::default()), new.heartbeat(Millis(3), |_| Progress::default()));
+    assert_eq!(new.hear(Millis(3), from_old), []);
+    assert_eq!(old.hear(Millis(3), from_new), [Order::Namesake(new.me().clone())]);
+}
