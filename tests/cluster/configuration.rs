@@ -32,10 +32,8 @@ fn the_nodes_differ_in_name_address_and_disk_alone() {
         text.lines().map(key).collect()
     };
     let nodes = NAMES.map(read);
-    let differing: Vec<&String> = nodes[0]
-        .keys()
-        .filter(|key| nodes.iter().any(|node| node[*key] != nodes[0][*key]))
-        .collect();
+    let differing: Vec<&String> =
+        nodes[0].keys().filter(|key| nodes.iter().any(|node| node[*key] != nodes[0][*key])).collect();
     assert_eq!(differing, ["data.dir", "http.listen", "node.name"]);
     assert_eq!(nodes[0]["cluster.seeds"].matches("nats://").count(), 3);
 }

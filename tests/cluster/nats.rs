@@ -150,11 +150,6 @@ impl Nats {
         }
     }
 
-    /// The server that leads the cluster's own book-keeping, as the running servers see it.
-    pub(crate) fn meta_leader(&self) -> Option<usize> {
-        self.running().find_map(Server::meta_leader)
-    }
-
     /// The server that leads a stream, as the first running server that knows sees it.
     pub(crate) fn leader(&self, stream: &str) -> Option<usize> {
         self.running().find_map(|server| server.leader(stream))

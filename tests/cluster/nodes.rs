@@ -24,7 +24,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Node {
     server: Server,
     /// To the NATS servers, by their place.
-    pub(crate) links: Vec<Link>,
+    links: Vec<Link>,
     /// From its clients.
     pub(crate) front: Link,
     door: Door,
@@ -122,7 +122,9 @@ impl Cluster {
             let seen: Vec<_> = running.iter().map(|place| self.owners_seen_by(*place)).collect();
             let known: Option<Vec<usize>> = seen[0].iter().copied().collect();
             agreed = known.unwrap_or_default();
-            !agreed.is_empty() && seen.iter().all(|view| *view == seen[0]) && agreed.iter().all(|owner| running.contains(owner))
+            !agreed.is_empty()
+                && seen.iter().all(|view| *view == seen[0])
+                && agreed.iter().all(|owner| running.contains(owner))
         });
         agreed
     }
