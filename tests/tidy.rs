@@ -31,7 +31,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tickets",
         ],
     ),
-    ("http", &["auth", "board", "clock", "config", "dispatch", "encoding", "gateway", "telemetry", "tickets"]),
+    (
+        "http",
+        &["auth", "board", "clock", "cluster", "config", "dispatch", "encoding", "gateway", "telemetry", "tickets"],
+    ),
     ("outward", &["board", "clock", "dispatch", "gateway", "notices", "runtime", "telemetry", "tickets"]),
     ("board", &["clock", "encoding", "runtime"]),
     ("dispatch", &["clock", "cluster", "runtime"]),
