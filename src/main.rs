@@ -10,11 +10,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use stampede::auth;
 use stampede::clock;
-use stampede::config::Config;
+use stampede::config::{Config, TicketKeyPath};
 use stampede::journal::inspect;
 use stampede::node::Node;
 use stampede::runtime::format;
 use stampede::runtime::hosted::in_words;
+use stampede::tickets::TicketKey;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,7 +34,7 @@ enum Command {
     Demo(Settings),
     /// A node as configured.
     Serve(Settings),
-    /// API keys of organizers.
+    /// Keys: of organizers, and the one that signs tickets.
     #[command(subcommand)]
     Key(Key),
     /// Mints a customer's token for development, signed with `auth.hs256_secret` (without one: the demo's).
@@ -58,6 +59,12 @@ enum Command {
 enum Key {
     /// Prints a new key and the digest that goes into `auth.organizer_keys`.
     New,
+    /// Makes the key that signs tickets, for all nodes of a cluster to share (`tickets.key_file`); one that is there stays.
+    /// Prints its id.
+    Ticket {
+        /// Where it is to be.
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -107,6 +114,10 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Key(Key::New) => {
             let (key, digest) = auth::new_key();
             say(&format!("key={key}\ndigest={digest}\n"))
+        }
+        Command::Key(Key::Ticket { file }) => {
+            let key = TicketKey::open(&TicketKeyPath::Own(file))?;
+            say(&format!("kid={}\n", key.kid()))
         }
         Command::Token { customer, ttl, settings } => {
             let mut config = Config::load(settings.config.as_deref(), &settings.set)?;

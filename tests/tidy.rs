@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// For each module of the server, the modules it may name; tests may build what they need. Arrows go one way: a cycle
 /// cannot be written down here.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("main", &["auth", "clock", "config", "journal", "node", "runtime", "telemetry"]),
+    ("main", &["auth", "clock", "config", "journal", "node", "runtime", "telemetry", "tickets"]),
     ("demo", &["config", "node"]),
     (
         "node",
@@ -35,9 +35,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outward", &["board", "clock", "dispatch", "gateway", "notices", "runtime", "telemetry", "tickets"]),
     ("board", &["clock", "encoding", "runtime"]),
     ("dispatch", &["clock", "cluster", "runtime"]),
+    ("backup", &["clock", "config", "journal", "nats", "snapshots"]),
     ("cluster", &["clock", "journal", "nats", "runtime"]),
     ("runtime", &["clock", "journal", "snapshots"]),
-    ("snapshots", &["journal"]),
+    ("snapshots", &["journal", "nats"]),
     ("journal", &["nats"]),
     ("nats", &["config"]),
     ("auth", &["config"]),

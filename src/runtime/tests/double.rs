@@ -179,9 +179,9 @@ impl ShelfDouble {
 }
 
 impl Shelf for ShelfDouble {
-    fn cells(&self, shard: ids::Shard) -> Vec<Vec<u8>> {
+    fn cells(&self, shard: ids::Shard) -> Result<Vec<Vec<u8>>, Error> {
         let kept = self.kept.lock().unwrap();
-        kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect()
+        Ok(kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect())
     }
 
     fn newest(&self, shard: ids::Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
