@@ -70,7 +70,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ed25519_dalek", &["tickets"]),
     ("governor", &["http"]),
     ("toml", &["config"]),
-    ("rustix", &["http", "journal", "snapshots"]),
+    ("rustix", &["gateway", "http", "journal", "snapshots"]),
     ("brotli", &["encoding"]),
     ("zstd", &["encoding"]),
     ("flate2", &["encoding"]),
