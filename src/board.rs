@@ -39,6 +39,8 @@ use block::Folded;
 use pages::Pages;
 use striped::Striped;
 
+use crate::runtime::FeedSink;
+
 pub use block::{Block, PENDING_MAX, PICTURE_WAIT};
 pub use cache::{Pace, Rendered};
 pub use event::{Described, Event};
@@ -230,6 +232,12 @@ impl Board {
             }
         });
         block
+    }
+}
+
+impl FeedSink for Board {
+    fn publish(&self, _: Shard, feed: Vec<Feed>) {
+        Board::publish(self, feed);
     }
 }
 
