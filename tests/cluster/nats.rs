@@ -15,12 +15,15 @@ use super::process::{Process, eventually, until};
 use super::proxy::{Door, Link};
 
 /// The pinned server; `tests/nats-server` fetches it once.
-static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats-server");
-    let told = Command::new(&script).stderr(Stdio::inherit()).output().expect("tests/nats-server runs");
-    assert!(told.status.success(), "tests/nats-server says above what is missing");
-    PathBuf::from(String::from_utf8(told.stdout).expect("a path").trim())
-});
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats-server");
+        let told = Command::new(&script).stderr(Stdio::inherit()).output().expect("tests/nats-server runs");
+        assert!(told.status.success(), "tests/nats-server says above what is missing");
+        PathBuf::from(String::from_utf8(told.stdout).expect("a path").trim())
+    });
+    &BINARY
+}
 
 /// Servers that belong together. Dropping them kills them.
 pub(crate) struct Nats {
@@ -147,11 +150,6 @@ impl Nats {
         }
     }
 
-    /// The server that leads the cluster's own book-keeping, as the running servers see it.
-    pub(crate) fn meta_leader(&self) -> Option<usize> {
-        self.running().find_map(Server::meta_leader)
-    }
-
     /// The server that leads a stream, as the first running server that knows sees it.
     pub(crate) fn leader(&self, stream: &str) -> Option<usize> {
         self.running().find_map(|server| server.leader(stream))
@@ -215,7 +213,7 @@ impl Server {
         assert!(self.process.is_none(), "{} is running", name(place));
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let process = Process::spawn(
-            Command::new(&*BINARY)
+            Command::new(binary())
                 .arg("--config")
                 .arg(self.folder.join("nats.conf"))
                 .stdin(Stdio::null())

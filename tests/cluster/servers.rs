@@ -64,6 +64,18 @@ impl Writer {
 }
 
 #[test]
+fn a_lone_server_keeps_what_it_acknowledged() {
+    let mut nats = Nats::one();
+    let writer = Writer::new(&nats);
+    let last = writer.write_surely(0);
+    nats.kill(0);
+    assert_eq!(writer.write(last), None, "nobody is there");
+    nats.start(0);
+    nats.await_ready();
+    assert_eq!(writer.write_surely(last), last + 1);
+}
+
+#[test]
 fn three_servers_elect_and_survive_the_loss_of_any_one() {
     let mut nats = Nats::three();
     let writer = Writer::new(&nats);

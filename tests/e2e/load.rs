@@ -26,9 +26,14 @@ pub(crate) struct Outcome {
 impl Load {
     /// Load with an audit at its end against this node; `flags` say the rest.
     pub(crate) fn start(server: &Server, flags: &str) -> Self {
-        let (url, key) = (server.url(), server.organizer_key());
+        Self::spread(&[server.url()], server.organizer_key(), flags)
+    }
+
+    /// The same over all nodes of a cluster.
+    pub(crate) fn spread(urls: &[String], key: &str, flags: &str) -> Self {
+        let urls: String = urls.iter().map(|url| format!("--url {url} ")).collect();
         Self::typed(&format!(
-            "onsale --url {url} --organizer-key {key} --auth-secret {SECRET} --audit --journal acknowledged.ndjson {flags}"
+            "onsale {urls} --organizer-key {key} --auth-secret {SECRET} --audit --journal acknowledged.ndjson {flags}"
         ))
     }
 

@@ -28,6 +28,7 @@ mod provider;
 mod rubbish;
 mod sale;
 mod sellout;
+#[allow(dead_code, reason = "the cluster tests use the rest")]
 mod server;
 mod socket;
 mod stopping;

@@ -44,10 +44,16 @@ pub(crate) fn loadgen() -> PathBuf {
     path
 }
 
+/// What this command of the server prints; it must end well.
+#[track_caller]
+pub(crate) fn printed(words: &[&str]) -> String {
+    let ended = Command::new(binary()).args(words).output().expect("stampede runs");
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout).expect("text")
+}
+
 fn new_key() -> OrganizerKey {
-    let made = Command::new(binary()).args(["key", "new"]).output().expect("stampede key new runs");
-    assert!(made.status.success(), "{made:?}");
-    let text = String::from_utf8(made.stdout).expect("text");
+    let text = printed(&["key", "new"]);
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
