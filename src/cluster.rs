@@ -219,6 +219,11 @@ impl Cluster {
         &self.shared.me
     }
 
+    /// The board misses something of a shard: its owner is asked for the pictures. Any thread; does not wait.
+    pub fn doubt(&self, shard: Shard) {
+        self.shared.report(Report::Doubt { shard });
+    }
+
     /// How this node stands; changes can be awaited.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
