@@ -107,7 +107,7 @@ impl Backing {
         let snapshots: Arc<dyn Shelf> = Arc::new(Shared::new(local, bucket, config.cluster.snapshot_interval));
         let reachable = {
             let board = Arc::clone(board);
-            Box::new(move |_shard, _reachable| drop(board.clone()))
+            Box::new(move |shard, reachable| board.set_reachable(shard, reachable))
         };
         let cluster = Cluster::new(cluster::Parts {
             me,
