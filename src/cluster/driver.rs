@@ -180,7 +180,7 @@ impl Driver {
         }
         if self.keeper.phase() == Phase::Joining
             && self.keeper.is_settled(now)
-            && self.shared.is_board_whole(now, &self.keeper)
+            && self.shared.is_board_of_owned_whole(now, &self.keeper)
         {
             self.serve(now);
         }
