@@ -95,7 +95,7 @@ impl Backing {
         info!(deployment = deployment.id, "joined the deployment in NATS");
         let me = NodeId::new(&config.node.name, clock::now(), rand::random());
         let owner = Owner { name: me.name.to_string(), incarnation: me.incarnation };
-        let copy = Copy::open(&copy::folder(&config.data.dir), config.journal.max_bytes.map(|bytes| bytes.0));
+        let copy = Copy::open(&copy::folder(&config.data.dir), config.cluster.copy_max_bytes.map(|bytes| bytes.0));
         let settings = jetstream::Settings {
             shards: config.cluster.shards,
             clock: Arc::new(clock::now),
