@@ -6,13 +6,16 @@
 //! - [`messages`]: conditional appends and reads from a stream's leader, lean because they are the hot path.
 //! - [`checks`]: version, JetStream, sizes, durability as far as servers tell it.
 //! - [`streams`]: which streams there are and how they must be set; compared, never altered.
+//! - [`walk`], [`restoring`]: what backups, restores and comparisons need besides.
 //! - [`deployment`]: the settings all nodes share, and the rule that nothing is silently created twice.
 
 mod checks;
 mod deployment;
 mod messages;
 mod options;
+mod restoring;
 mod streams;
+mod walk;
 
 use std::fmt;
 use std::path::Path;
@@ -26,9 +29,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 pub use checks::Version;
-pub use deployment::{Deployment, Settings};
+pub use deployment::{Deployment, Settings, remembered};
 pub use messages::{Answer, Stored};
 pub use options::Options;
+pub use walk::Walk;
 
 /// NATS did not answer, or answered that it cannot. Says what and why; trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,9 +25,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use append::{Position, Purpose, Tail};
+#[cfg(test)]
+pub(in crate::journal) use envelope::record;
 pub use envelope::{Envelope, EnvelopeError, Kind, Mark, Owner};
 pub use reader::{Entry, Reader};
 
+use super::copy::Copy;
 use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Unavailable, Visit};
 use crate::nats::{Away, Nats};
 use append::{Attempt, Blocked};
@@ -46,6 +49,8 @@ pub struct Settings {
     pub shards: u16,
     /// What envelopes are dated with; a shard's dates never go back, whatever this says.
     pub clock: Clock,
+    /// Where a second copy of every record is kept that this node appends, if anywhere.
+    pub copy: Option<Arc<Copy>>,
 }
 
 /// The journal of a cluster's node. Dropping it ends what is in flight as unknown.
@@ -59,6 +64,7 @@ struct Shared {
     handle: Handle,
     owner: Owner,
     clock: Clock,
+    copy: Option<Arc<Copy>>,
     observer: Arc<dyn Observer>,
     lanes: Vec<Lane>,
     standing: Arc<Standing>,
@@ -109,7 +115,8 @@ impl JetStream {
     ) -> Arc<JetStream> {
         let lanes = (0..settings.shards).map(|shard| Lane::new(&nats, Shard(shard))).collect();
         let standing = Standing::watch(&nats, &handle);
-        let shared = Shared { nats, handle, owner, clock: settings.clock, observer, lanes, standing };
+        let Settings { clock, copy, .. } = settings;
+        let shared = Shared { nats, handle, owner, clock, copy, observer, lanes, standing };
         Arc::new(JetStream { shared: Arc::new(shared) })
     }
 
@@ -301,8 +308,13 @@ impl Journal for JetStream {
         };
         let shared = Arc::clone(&self.shared);
         let task = self.shared.handle.spawn(async move {
+            let copied = message.clone();
             let outcome = shared.carry(shared.lane(shard), attempt, message).await;
-            shared.end(shard, mine, outcome)
+            let ended = shared.end(shard, mine, outcome);
+            if let (Ok(seq), Some(copy)) = (&ended, &shared.copy) {
+                copy.wrote(shard, *seq, copied);
+            }
+            ended
         });
         Box::pin(async move {
             // Lost only with the runtime that carries it, at whatever point that was.
@@ -315,6 +327,9 @@ impl Journal for JetStream {
     }
 
     fn truncate(&self, shard: Shard, to: Seq) {
+        if let Some(copy) = &self.shared.copy {
+            copy.truncate(shard, to);
+        }
         let shared = Arc::clone(&self.shared);
         self.shared.handle.spawn(async move { replay::cut(&shared, shard, to).await });
     }

@@ -180,7 +180,7 @@ fn subject(nats: &Nats) -> String {
     format!("{}.meta.deployment", nats.name())
 }
 
-async fn read(nats: &Nats) -> Result<Option<Deployment>, ConnectError> {
+pub(super) async fn read(nats: &Nats) -> Result<Option<Deployment>, ConnectError> {
     match nats.last(&nats.meta_stream(), &subject(nats)).await? {
         None => Ok(None),
         Some(Stored { payload, .. }) => serde_json::from_slice(&payload).map(Some).map_err(|error| {
@@ -190,7 +190,7 @@ async fn read(nats: &Nats) -> Result<Option<Deployment>, ConnectError> {
 }
 
 /// Writes the record unless another node was first; returns the one that counts.
-async fn write(nats: &Nats, ours: &Deployment) -> Result<Deployment, ConnectError> {
+pub(super) async fn write(nats: &Nats, ours: &Deployment) -> Result<Deployment, ConnectError> {
     let bytes = Bytes::from(serde_json::to_vec(ours).expect("texts and numbers are JSON"));
     let other = match nats.append(subject(nats).into(), Some(0), bytes).await {
         Answer::Stored(_) => return Ok(ours.clone()),
@@ -202,7 +202,10 @@ async fn write(nats: &Nats, ours: &Deployment) -> Result<Deployment, ConnectErro
 }
 
 /// The deployment that a data directory belongs to. An empty file is one that a power cut left before anything was written.
-fn remembered(data_dir: &Path) -> Result<Option<String>, ConnectError> {
+///
+/// # Errors
+/// The file cannot be read.
+pub fn remembered(data_dir: &Path) -> Result<Option<String>, ConnectError> {
     let file = data_dir.join(FILE);
     match std::fs::read_to_string(&file) {
         Ok(text) => Ok(Some(text.trim().to_owned()).filter(|id| !id.is_empty())),

@@ -1,7 +1,7 @@
 //! A journal and a shelf in memory: the journal acknowledges, refuses or waits as the test wants.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 
 use actors::ids;
 use futures_util::future::BoxFuture;
@@ -30,6 +30,9 @@ pub(super) struct JournalDouble {
     shards: Mutex<HashMap<u16, Records>>,
     /// Whether appends wait for the test.
     holding: Mutex<bool>,
+    /// Whether replays wait.
+    unread: Mutex<bool>,
+    readable: Condvar,
     holds: mpsc::UnboundedSender<Held>,
     held: tokio::sync::Mutex<mpsc::UnboundedReceiver<Held>>,
     health: watch::Sender<Health>,
@@ -39,7 +42,15 @@ impl Default for JournalDouble {
     fn default() -> Self {
         let (holds, held) = mpsc::unbounded_channel();
         let health = watch::Sender::new(Health { status: Status::Serving, space: Space::default() });
-        Self { shards: Mutex::default(), holding: Mutex::new(false), holds, held: held.into(), health }
+        Self {
+            shards: Mutex::default(),
+            holding: Mutex::new(false),
+            unread: Mutex::new(false),
+            readable: Condvar::new(),
+            holds,
+            held: held.into(),
+            health,
+        }
     }
 }
 
@@ -55,6 +66,18 @@ impl JournalDouble {
     pub(super) fn acknowledge(&self, held: Held) {
         let seq = self.keep(held.shard, held.after, held.record);
         held.done.send(Ok(seq)).unwrap();
+    }
+
+    /// The record becomes durable although nobody waits for it any more.
+    pub(super) fn land(&self, held: Held) {
+        assert!(held.done.is_closed(), "whoever appended has left");
+        self.keep(held.shard, held.after, held.record);
+    }
+
+    /// Whether replays wait.
+    pub(super) fn hold_replays(&self, holding: bool) {
+        *self.unread.lock().unwrap() = holding;
+        self.readable.notify_all();
     }
 
     pub(super) fn refuse(&self, held: Held, error: AppendError) {
@@ -103,6 +126,7 @@ impl Journal for JournalDouble {
     }
 
     fn replay(&self, after: &[(Shard, Seq)], visit: &mut Visit<'_>) -> Result<Vec<(Shard, Seq)>, ReplayError> {
+        drop(self.readable.wait_while(self.unread.lock().unwrap(), |unread| *unread).unwrap());
         let shards = self.shards.lock().unwrap();
         let none = Records::default();
         let found = |shard: Shard| shards.get(&shard.0).unwrap_or(&none);
@@ -165,9 +189,9 @@ impl ShelfDouble {
 }
 
 impl Shelf for ShelfDouble {
-    fn cells(&self, shard: ids::Shard) -> Vec<Vec<u8>> {
+    fn cells(&self, shard: ids::Shard) -> Result<Vec<Vec<u8>>, Error> {
         let kept = self.kept.lock().unwrap();
-        kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect()
+        Ok(kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect())
     }
 
     fn newest(&self, shard: ids::Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
