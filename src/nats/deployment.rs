@@ -233,6 +233,7 @@ fn remember(data_dir: &Path, id: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {

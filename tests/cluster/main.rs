@@ -6,6 +6,7 @@
 
 mod alone;
 mod configuration;
+mod journal;
 mod nats;
 mod nodes;
 mod proxy;
