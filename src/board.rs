@@ -42,6 +42,8 @@ use pages::Pages;
 use reach::Reach;
 use striped::Striped;
 
+use crate::runtime::FeedSink;
+
 pub use block::{Block, PENDING_MAX, PICTURE_WAIT};
 pub use cache::{Pace, Rendered};
 pub use event::{Described, Event};
@@ -241,6 +243,12 @@ impl Board {
             }
         });
         block
+    }
+}
+
+impl FeedSink for Board {
+    fn publish(&self, _: Shard, feed: Vec<Feed>) {
+        Board::publish(self, feed);
     }
 }
 

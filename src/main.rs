@@ -1,6 +1,7 @@
 //! The command line: parse, build, run, end. Everything else is in the library.
 
 mod demo;
+mod operate;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -50,9 +51,25 @@ enum Command {
     },
     /// Checks a configuration and prints every key with its value and where it comes from.
     CheckConfig(Settings),
-    /// Looks into a journal without changing it.
+    /// Looks into a journal, or compares a cluster's with its copies.
     #[command(subcommand)]
     Journal(Journal),
+    /// Backs a cluster's deployment up, from NATS into a directory of its own; nodes may be running.
+    Backup {
+        /// An empty or new directory.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Restores a backup into NATS servers that have nothing of that name.
+    Restore {
+        /// The backup's directory.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Subcommand)]
@@ -79,6 +96,16 @@ enum Journal {
         /// The journal's folder, or the data directory that it is in.
         dir: PathBuf,
     },
+    /// Compares a cluster's journal with the copies that its nodes keep; ends with 1 if a record differs and names it.
+    Compare {
+        /// Data directories of nodes; none: the configured one.
+        dirs: Vec<PathBuf>,
+        /// First writes again what copies have behind the end of a shard's journal. All nodes must be stopped.
+        #[arg(long)]
+        restore: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Args)]
@@ -89,6 +116,14 @@ struct Settings {
     /// One setting over all files, such as `http.listen=0.0.0.0:8080`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl Settings {
+    fn load(&self) -> Result<Config, Failed> {
+        let config = Config::load(self.config.as_deref(), &self.set)?;
+        stampede::telemetry::init(&config.telemetry)?;
+        Ok(config)
+    }
 }
 
 type Failed = Box<dyn std::error::Error>;
@@ -133,6 +168,11 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         }
         Command::Journal(Journal::Verify { dir }) => verify(&journal_dir(&dir)),
         Command::Journal(Journal::Dump { dir }) => dump(&journal_dir(&dir)),
+        Command::Journal(Journal::Compare { dirs, restore, settings }) => {
+            operate::compare(&settings.load()?, &dirs, restore)
+        }
+        Command::Backup { to, settings } => operate::backup(&settings.load()?, &to),
+        Command::Restore { from, settings } => operate::restore(&settings.load()?, &from),
     }
 }
 

@@ -121,6 +121,11 @@ impl Copies {
         self.shards.values().map(BTreeMap::len).sum()
     }
 
+    /// The last record of each shard that any copy has.
+    pub fn ends(&self) -> impl Iterator<Item = (Shard, Seq)> {
+        self.shards.iter().filter_map(|(shard, records)| Some((*shard, *records.last_key_value()?.0)))
+    }
+
     /// Begins with a shard.
     #[must_use]
     pub fn audit(&self, shard: Shard) -> ShardAudit<'_> {

@@ -78,7 +78,7 @@ fn check_config_prints_every_key_and_names_what_is_wrong() {
         ("holds.ttl=-7m", "holds.ttl"),
         ("cluster.shards=0", "cluster.shards"),
         ("cluster.shards=many", "cluster.shards"),
-        ("cluster.seeds=[\"nats://x\"]", "cluster.seeds"),
+        ("cluster.seeds=[\"http://x\"]", "cluster.seeds"),
         ("payments.gateway=real", "payments.gateway"),
         ("payments.simulated.decline_rate=200%", "payments.simulated.decline_rate"),
         ("limits.customer=50", "limits.customer"),
