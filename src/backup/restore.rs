@@ -173,7 +173,7 @@ async fn append(nats: &Nats, shard: u16, expected: u64, message: Bytes) -> Resul
     for _ in 0..TRIES {
         match nats.append(subject.as_str().into(), Some(expected), message.clone()).await {
             Answer::Stored(position) => return Ok(position),
-            other => said = other.to_string(),
+            other @ (Answer::Refused { .. } | Answer::Silent { .. } | Answer::TooLarge) => said = other.to_string(),
         }
         if let Ok(Some(last)) = nats.last(&stream, &subject).await
             && last.position != expected

@@ -52,13 +52,25 @@ pub fn folder(data_dir: &Path) -> PathBuf {
 
 impl Copy {
     /// Opens the copy in `dir`, which must be below a locked [`super::DataDir`], with segments of at most `bytes_max`
-    /// together. Blocks while it recovers.
+    /// together. Blocks while it recovers. A copy that is damaged is moved aside, to `copy.damaged`, and a new one begun: it
+    /// holds nothing that a node needs.
     ///
     /// # Errors
-    /// See [`OpenError`]: a copy that is damaged is refused as it is. It may be moved away; it is only a copy.
+    /// See [`OpenError`].
     pub fn open(dir: &Path, bytes_max: Option<u64>) -> Result<Copy, OpenError> {
         let options = Options { segment_bytes: SEGMENT_BYTES, max_bytes: bytes_max, ..Options::default() };
-        Copy::with(dir, options, QUEUE_BYTES_MAX)
+        match Copy::with(dir, options.clone(), QUEUE_BYTES_MAX) {
+            Err(error @ (OpenError::Damaged(_) | OpenError::Missing { .. })) => {
+                tracing::error!(%error, "second copy is damaged and moved aside");
+                let aside = dir.with_extension("damaged");
+                if aside.exists() {
+                    std::fs::remove_dir_all(&aside)?;
+                }
+                std::fs::rename(dir, &aside)?;
+                Copy::with(dir, options, QUEUE_BYTES_MAX)
+            }
+            opened => opened,
+        }
     }
 
     fn with(dir: &Path, options: Options, queue_bytes_max: usize) -> Result<Copy, OpenError> {

@@ -95,7 +95,7 @@ impl Backing {
         info!(deployment = deployment.id, "joined the deployment in NATS");
         let me = NodeId::new(&config.node.name, clock::now(), rand::random());
         let owner = Owner { name: me.name.to_string(), incarnation: me.incarnation };
-        let copy = Copy::open(&copy::folder(&config.data.dir), config.journal.max_bytes.map(|bytes| bytes.0));
+        let copy = Copy::open(&copy::folder(&config.data.dir), config.cluster.copy_max_bytes.map(|bytes| bytes.0));
         let settings = jetstream::Settings {
             shards: config.cluster.shards,
             clock: Arc::new(clock::now),
@@ -119,6 +119,8 @@ impl Backing {
             tasks: tasks.handle(),
             settings: policy::cluster(config),
         });
+        let doubting = cluster.clone();
+        board.on_gap(move |shard| doubting.doubt(shard));
         Ok(Self { journal, snapshots, kind: Kind::Clustered(Box::new(Clustered { cluster, nats, tasks })) })
     }
 

@@ -89,15 +89,9 @@ impl Bundle {
         self.states.values().map(|state| state.seq).min().expect("a bundle holds at least one actor")
     }
 
-    /// The actors' keys, in order.
-    pub fn actors(&self) -> impl Iterator<Item = &Vec<u8>> {
-        self.states.keys()
-    }
-
-    /// One actor's state.
-    #[must_use]
-    pub fn state(&self, actor: &[u8]) -> Option<&State> {
-        self.states.get(actor)
+    /// All actors' states, in the order of their keys.
+    pub fn states(&self) -> impl Iterator<Item = (&[u8], &State)> {
+        self.states.iter().map(|(actor, state)| (actor.as_slice(), state))
     }
 
     /// Its bytes.

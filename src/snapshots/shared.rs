@@ -25,25 +25,11 @@ pub struct Shared {
     bucket: Arc<dyn Bucket>,
     /// Time between two bundles of a shard.
     interval: Duration,
-    /// What the local store holds, and what was fetched because it may lack it.
-    read: Mutex<HashMap<Shard, Read>>,
+    /// Up to where each shard is in the local store with all of its actors: after a complete round, or after a bundle was
+    /// put there. Before that nothing is known: a round that was cut short leaves a store in which actors are missing.
+    complete: Mutex<HashMap<Shard, Seq>>,
     /// What is known of the bundles of shards that are written here.
     written: Mutex<HashMap<Shard, Written>>,
-}
-
-#[derive(Default)]
-struct Read {
-    /// After a complete round of this process every actor of the shard was in the local store up to here. Before the first
-    /// nothing is known of it: a round that was cut short leaves a store in which actors are missing.
-    complete: Seq,
-    fetched: Option<Fetched>,
-}
-
-#[derive(Clone)]
-struct Fetched {
-    name: String,
-    revision: Revision,
-    bundle: Arc<Bundle>,
 }
 
 struct Written {
@@ -101,43 +87,35 @@ impl Shared {
     /// Snapshots in `local` and bundles in `bucket`, one of a shard each `interval`.
     #[must_use]
     pub fn new(local: Snapshots, bucket: Arc<dyn Bucket>, interval: Duration) -> Shared {
-        Shared { local, bucket, interval, read: Mutex::default(), written: Mutex::default() }
+        Shared { local, bucket, interval, complete: Mutex::default(), written: Mutex::default() }
     }
 
-    /// The actors of a shard of which anything is kept, here or in its newest bundle. That one is fetched if it may hold
-    /// what the local store lacks.
+    /// The actors of a shard. If the newest bundle may hold what the local store lacks, it is put there first.
     ///
     /// # Errors
-    /// The object store does not answer: what is here may not be all.
+    /// The object store does not answer, or the local one takes nothing: what is here may not be all.
     pub fn actors(&self, shard: Shard) -> Result<Vec<Vec<u8>>, Error> {
-        let complete = self.reading().get(&shard).map_or(Seq::NONE, |read| read.complete);
-        self.fetch_newer(shard, complete)?;
+        let complete = self.completes().get(&shard).copied();
+        self.fetch_newer(shard, complete.unwrap_or_default())?;
         // If the shard comes back to this node, others have written bundles meanwhile.
         self.writing().remove(&shard);
-        let mut actors = self.local.actors(shard);
-        if let Some(fetched) = self.fetched(shard) {
-            actors.extend(fetched.bundle.actors().cloned());
-            actors.sort();
-            actors.dedup();
-        }
-        Ok(actors)
+        Ok(self.local.actors(shard))
     }
 
     /// The newest state of an actor that verifies, and the last record that it contains.
     #[must_use]
     pub fn newest(&self, shard: Shard, actor: &[u8]) -> Option<(Seq, Vec<u8>)> {
         let local = self.local.newest(shard, actor);
-        if !local.damaged.is_empty() {
-            let than = local.snapshot.as_ref().map_or(Seq::NONE, |(seq, _)| *seq);
-            if let Err(error) = self.fetch_newer(shard, than) {
-                error!(%shard, %error, "bundles cannot be read in place of a damaged snapshot");
-            }
+        if local.damaged.is_empty() {
+            return local.snapshot;
         }
-        let fetched = self.fetched(shard).and_then(|fetched| fetched.bundle.state(actor).cloned());
-        match (local.snapshot, fetched) {
-            (Some((seq, _)), Some(state)) if state.seq > seq => Some((state.seq, state.bytes)),
-            (None, Some(state)) => Some((state.seq, state.bytes)),
-            (local, _) => local,
+        let than = local.snapshot.as_ref().map_or(Seq::NONE, |(seq, _)| *seq);
+        match self.fetch_newer(shard, than) {
+            Ok(()) => self.local.newest(shard, actor).snapshot,
+            Err(error) => {
+                error!(%shard, %error, "no bundle in place of a damaged snapshot");
+                local.snapshot
+            }
         }
     }
 
@@ -149,24 +127,12 @@ impl Shared {
         self.local.put_all(shard, puts)
     }
 
-    /// See [`Snapshots::touch_all`]. An actor whose newest state came from a bundle has an older one in the local store,
-    /// which must not get a later number: the bundle's is put there.
+    /// See [`Snapshots::touch_all`].
     ///
     /// # Errors
     /// See [`Snapshots::touch_all`].
     pub fn touch_all(&self, shard: Shard, touches: &[(&[u8], Seq)]) -> Result<(), Error> {
-        let fetched = self.fetched(shard);
-        let mut local = Vec::with_capacity(touches.len());
-        let mut puts = Vec::new();
-        for (actor, seq) in touches {
-            let newer = fetched.as_ref().and_then(|fetched| fetched.bundle.state(actor));
-            match newer.filter(|state| self.local.newest_seq(shard, actor) < Some(state.seq)) {
-                Some(state) => puts.push(Put { actor, seq: *seq, bytes: &state.bytes }),
-                None => local.push((*actor, *seq)),
-            }
-        }
-        self.local.put_all(shard, &puts)?;
-        self.local.touch_all(shard, &local)
+        self.local.touch_all(shard, touches)
     }
 
     /// After a complete round: puts a bundle if one is due, and says up to where the journal may be cut, which is behind
@@ -174,7 +140,7 @@ impl Shared {
     #[must_use]
     pub fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
         let complete = self.local.covered(shard)?;
-        self.reading().insert(shard, Read { complete, fetched: None });
+        self.completes().insert(shard, complete);
         let known = self.writing().remove(&shard);
         let known = match known.map_or_else(|| self.look(shard), Ok) {
             Ok(written) => written,
@@ -256,7 +222,7 @@ impl Shared {
     }
 
     /// Fetches the newest bundle that verifies, if one says that it is newer than this record.
-    fn fetch_newer(&self, shard: Shard, than: Seq) -> Result<(), Trouble> {
+    fn fetch_newer(&self, shard: Shard, than: Seq) -> Result<(), Error> {
         let mut heads = Vec::new();
         for name in (0..BUNDLES).map(|slot| object_name(shard, slot)) {
             let head = self.bucket.head(&name)?;
@@ -266,33 +232,34 @@ impl Shared {
         }
         heads.sort_by_key(|(seq, _, _)| *seq);
         for (_, name, head) in heads.into_iter().rev() {
-            if self.fetched(shard).is_some_and(|known| known.name == name && known.revision == head.revision) {
-                return Ok(());
-            }
             if let Some(bundle) = read(&*self.bucket, shard, &name, &head)? {
-                let fetched = Fetched { name, revision: head.revision, bundle: Arc::new(bundle) };
-                let mut reading = self.reading();
-                let known = &mut reading.entry(shard).or_default().fetched;
-                // Never replaced by an older one: what was handed out stays available.
-                if known.as_ref().is_none_or(|known| known.bundle.seq() <= fetched.bundle.seq()) {
-                    *known = Some(fetched);
-                }
-                return Ok(());
+                return self.keep(shard, &bundle);
             }
         }
         Ok(())
     }
 
-    fn fetched(&self, shard: Shard) -> Option<Fetched> {
-        self.reading().get(&shard)?.fetched.clone()
+    /// Puts into the local store what it does not have as new. An actor's older state must not stay its newest here: it
+    /// would be stamped anew as soon as the actor says that nothing of it has changed.
+    fn keep(&self, shard: Shard, bundle: &Bundle) -> Result<(), Error> {
+        let is_newer = |actor: &[u8], state: &State| self.local.newest_seq(shard, actor) < Some(state.seq);
+        let newer = bundle.states().filter(|(actor, state)| is_newer(actor, state));
+        let puts: Vec<Put<'_>> =
+            newer.map(|(actor, state)| Put { actor, seq: state.seq, bytes: &state.bytes }).collect();
+        self.local.put_all(shard, &puts)?;
+        debug!(%shard, seq = %bundle.seq(), states = puts.len(), "took over what a bundle has");
+        let mut completes = self.completes();
+        let complete = completes.entry(shard).or_default();
+        *complete = bundle.seq().max(*complete);
+        Ok(())
     }
 
     fn writing(&self) -> MutexGuard<'_, HashMap<Shard, Written>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reading(&self) -> MutexGuard<'_, HashMap<Shard, Read>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn completes(&self) -> MutexGuard<'_, HashMap<Shard, Seq>> {
+        self.complete.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

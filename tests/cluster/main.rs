@@ -5,13 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 mod alone;
+mod backups;
 mod configuration;
+mod copies;
 mod journal;
 mod nats;
 mod nodes;
+mod owner;
 mod proxy;
 mod sale;
 mod servers;
+mod snapshots;
 mod wires;
 
 use e2e::{client, contract, load, process, provider, server};

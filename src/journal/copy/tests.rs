@@ -88,6 +88,25 @@ fn without_space_the_oldest_goes_and_the_newest_is_kept() {
 }
 
 #[test]
+fn a_damaged_copy_is_moved_aside_and_a_new_one_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = super::folder(folder.path());
+    let copy = Copy::open(&dir, None).unwrap();
+    write(&copy, 4, 1..=3, 100);
+    drop(copy);
+    let segment = std::fs::read_dir(&dir).unwrap().map(|file| file.unwrap().path()).min().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(6).position(|found| found == b"node-a").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let copy = Copy::open(&dir, None).unwrap();
+    write(&copy, 4, 4..=4, 100);
+    drop(copy);
+    assert_eq!(read(&dir), [(4, 4)]);
+    assert!(folder.path().join("copy.damaged").is_dir());
+}
+
+#[test]
 fn what_does_not_fit_is_counted_and_never_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let copy = Copy::with(dir.path(), options(None), 5_000).unwrap();

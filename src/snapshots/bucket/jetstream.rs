@@ -106,7 +106,9 @@ impl Bucket for JetStreamBucket {
         let subject = self.chunk_subject(name, part);
         match self.handle.block_on(self.nats.append(subject.into(), None, Bytes::from(chunk))) {
             Answer::Stored(position) => Ok(position),
-            other => Err(Trouble(other.to_string())),
+            other @ (Answer::Refused { .. } | Answer::Silent { .. } | Answer::TooLarge) => {
+                Err(Trouble(other.to_string()))
+            }
         }
     }
 

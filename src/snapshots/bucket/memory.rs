@@ -1,4 +1,5 @@
 //! A bucket in memory whose user dies at any step on purpose: before the step is done, or after it and before the answer.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

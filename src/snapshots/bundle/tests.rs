@@ -25,7 +25,8 @@ fn the_bytes_are_what_they_always_were() {
 #[test]
 fn its_number_is_that_of_the_actor_that_is_furthest_behind() {
     assert_eq!(bundle().seq(), Seq(7));
-    assert_eq!(bundle().state(b"desk").unwrap().seq, Seq(9));
+    let seqs: Vec<(Vec<u8>, Seq)> = bundle().states().map(|(actor, state)| (actor.to_vec(), state.seq)).collect();
+    assert_eq!(seqs, [(b"block".to_vec(), Seq(7)), (b"desk".to_vec(), Seq(9))]);
     assert_eq!(Bundle::new(S, BTreeMap::new()), None);
 }
 
