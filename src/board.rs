@@ -82,8 +82,8 @@ impl Settings {
     }
 }
 
-/// Asks the owner of a block for its whole picture, which comes through [`Board::publish`].
-type AskPicture = Box<dyn Fn(&BlockRef) + Send + Sync>;
+/// Asks the owner of a shard for its pictures, which come through [`Board::publish`].
+type AskPicture = Box<dyn Fn(Shard) + Send + Sync>;
 
 /// The blocks that share a shard and a tag: one, but for a hash collision.
 type Tagged = SmallVec<[BlockRef; 1]>;
@@ -112,9 +112,9 @@ impl Board {
         }
     }
 
-    /// Says how to ask for the picture of a block of which a change is missing. Set once; without it the block stays as
-    /// it is until its owner publishes a picture. `ask` is called on the publishing thread and must not block.
-    pub fn on_gap(&self, ask: impl Fn(&BlockRef) + Send + Sync + 'static) {
+    /// Says how to ask for the pictures of a shard when a change of one of its blocks is missing. Set once; without it the
+    /// block stays as it is until its owner publishes a picture. `ask` is called on the publishing thread and must not block.
+    pub fn on_gap(&self, ask: impl Fn(Shard) + Send + Sync + 'static) {
         assert!(self.ask_picture.set(Box::new(ask)).is_ok(), "the way to a picture is set once");
     }
 
@@ -222,9 +222,9 @@ impl Board {
             Folded::Gap => {
                 event.changed();
                 self.settings.observer.gap(&at);
-                tracing::warn!(event = %at.event, block = %at.block, "a change of a block is missing, asking for its picture");
+                tracing::warn!(event = %at.event, block = %at.block, "a change of a block is missing, its picture is awaited");
                 if let Some(ask) = self.ask_picture.get() {
-                    ask(&at);
+                    ask(Address::Block(at).shard(self.settings.shards));
                 }
             }
         }

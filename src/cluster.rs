@@ -95,6 +95,8 @@ pub struct Standing {
     pub phase: Phase,
     /// Whether it hears itself.
     pub leased: bool,
+    /// Whether every shard has once had an owner whose whole picture came: from then on this node knows what is public.
+    pub whole: bool,
 }
 
 /// A node's part in the cluster. Cheap to clone, usable from any thread.
@@ -150,7 +152,7 @@ impl Cluster {
             local: OnceLock::new(),
             reported: Mutex::new(Some(reported)),
             counters: Counters::default(),
-            standing: watch::Sender::new(Standing { phase: Phase::Joining, leased: false }),
+            standing: watch::Sender::new(Standing { phase: Phase::Joining, leased: false, whole: false }),
             fatal: watch::Sender::new(None),
             view: ArcSwap::default(),
             me,
@@ -217,6 +219,11 @@ impl Cluster {
     #[must_use]
     pub fn me(&self) -> &NodeId {
         &self.shared.me
+    }
+
+    /// The board misses something of a shard: its owner is asked for the pictures. Any thread; does not wait.
+    pub fn doubt(&self, shard: Shard) {
+        self.shared.report(Report::Doubt { shard });
     }
 
     /// How this node stands; changes can be awaited.
@@ -316,14 +323,21 @@ impl Shared {
     }
 
     fn set_standing(&self, phase: Phase, leased: bool) {
-        let standing = Standing { phase, leased };
+        let whole = self.standing.borrow().whole || self.is_board_whole();
+        let standing = Standing { phase, leased, whole };
         self.standing.send_if_modified(|known| std::mem::replace(known, standing) != standing);
     }
 
-    /// Whether the board has the whole picture of every shard that somebody owns.
-    fn is_board_whole(&self, now: Millis, keeper: &Keeper) -> bool {
+    /// Whether every shard has an owner and the board its whole picture.
+    fn is_board_whole(&self) -> bool {
         let intake = self.intake();
-        (0..self.settings.shards).map(Shard).all(|shard| keeper.owner(shard, now).is_none() || intake.is_whole(shard))
+        (0..self.settings.shards).map(Shard).all(|shard| intake.is_whole(shard) && self.owners.owner(shard).is_some())
+    }
+
+    /// Whether the board has the whole picture of every shard that somebody owns.
+    fn is_board_of_owned_whole(&self, now: Millis, keeper: &Keeper) -> bool {
+        let intake = self.intake();
+        (0..self.settings.shards).map(Shard).all(|shard| intake.is_whole(shard) || keeper.owner(shard, now).is_none())
     }
 
     /// Owners say how far their feeds have come.

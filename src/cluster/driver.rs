@@ -55,6 +55,8 @@ pub(super) enum Report {
     Trusted { shard: Shard, epoch: u64 },
     /// The journal says that it is not.
     Lost { shard: Shard },
+    /// The board misses something of a shard.
+    Doubt { shard: Shard },
     /// The node wants to go: told when it owns nothing any more, or nobody is there to take it.
     Leave(oneshot::Sender<()>),
 }
@@ -161,6 +163,7 @@ impl Driver {
                 self.shared.drop_shard(shard);
                 self.keeper.lost(shard);
             }
+            Report::Doubt { shard } => self.shared.intake().doubt(shard),
             Report::Leave(done) => {
                 self.keeper.leave();
                 self.leaving.push(done);
@@ -177,7 +180,7 @@ impl Driver {
         }
         if self.keeper.phase() == Phase::Joining
             && self.keeper.is_settled(now)
-            && self.shared.is_board_whole(now, &self.keeper)
+            && self.shared.is_board_of_owned_whole(now, &self.keeper)
         {
             self.serve(now);
         }

@@ -173,6 +173,7 @@ impl Office {
             dispatch,
             config,
         });
+        state.readiness.open();
         state.readiness.ready();
         let door = serve(TcpListener::bind("127.0.0.1:0").unwrap(), state.clone()).unwrap();
         actix_rt::spawn(door.server);

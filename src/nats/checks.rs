@@ -196,6 +196,7 @@ async fn syncs_its_disk(nats: &Nats) -> Result<(), ConnectError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

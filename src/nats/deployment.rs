@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{Answer, ConnectError, Nats, Stored, streams};
 
@@ -21,8 +22,11 @@ const VERSION: u16 = 1;
 /// The file in the data directory.
 const FILE: &str = "deployment";
 
-/// Tries to write the record when its fate is not known.
-const TRIES: u32 = 20;
+/// How long a node waits for answers before it gives up joining.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pause between two tries.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Settings that all nodes share: name, as the configuration calls it, and value. Secrets only as fingerprints.
 pub type Settings = BTreeMap<String, String>;
@@ -47,7 +51,21 @@ impl Deployment {
     }
 }
 
+/// Streams that were just made, or whose servers were just started, have no leader yet: that is waited for.
 pub(super) async fn join(nats: &Nats, settings: Settings, data_dir: &Path) -> Result<Deployment, ConnectError> {
+    let started = Instant::now();
+    loop {
+        match try_join(nats, settings.clone(), data_dir).await {
+            Err(ConnectError::Unreachable(reason)) if started.elapsed() < PATIENCE => {
+                debug!(reason, "joining is tried again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            definite => return definite,
+        }
+    }
+}
+
+async fn try_join(nats: &Nats, settings: Settings, data_dir: &Path) -> Result<Deployment, ConnectError> {
     let remembered = remembered(data_dir)?;
     let wanted = streams::wanted(nats);
     let meta_is_there = streams::find(nats, &nats.meta_stream()).await?.is_some();
@@ -174,18 +192,13 @@ pub(super) async fn read(nats: &Nats) -> Result<Option<Deployment>, ConnectError
 /// Writes the record unless another node was first; returns the one that counts.
 pub(super) async fn write(nats: &Nats, ours: &Deployment) -> Result<Deployment, ConnectError> {
     let bytes = Bytes::from(serde_json::to_vec(ours).expect("texts and numbers are JSON"));
-    let mut last = String::new();
-    for _ in 0..TRIES {
-        match nats.append(subject(nats).into(), Some(0), bytes.clone()).await {
-            Answer::Stored(_) => return Ok(ours.clone()),
-            other => last = other.to_string(),
-        }
-        if let Some(found) = read(nats).await? {
-            return Ok(found);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    Err(ConnectError::Unreachable(format!("the record of the deployment cannot be written: {last}")))
+    let other = match nats.append(subject(nats).into(), Some(0), bytes).await {
+        Answer::Stored(_) => return Ok(ours.clone()),
+        other => other,
+    };
+    // Ours after all, its answer lost, or another node's: what is there counts.
+    let found = read(nats).await?;
+    found.ok_or_else(|| ConnectError::Unreachable(format!("the record of the deployment cannot be written: {other}")))
 }
 
 /// The deployment that a data directory belongs to. An empty file is one that a power cut left before anything was written.
@@ -220,6 +233,7 @@ fn remember(data_dir: &Path, id: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {

@@ -119,6 +119,8 @@ impl Backing {
             tasks: tasks.handle(),
             settings: policy::cluster(config),
         });
+        let doubting = cluster.clone();
+        board.on_gap(move |shard| doubting.doubt(shard));
         Ok(Self { journal, snapshots, kind: Kind::Clustered(Box::new(Clustered { cluster, nats, tasks })) })
     }
 

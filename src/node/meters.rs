@@ -102,8 +102,8 @@ impl board::Observer for Meters {
         };
     }
 
-    fn gap(&self, block: &BlockRef) {
-        tracing::warn!(event = %block.event, block = %block.block, "a public change is missing, asking for the whole block");
+    fn gap(&self, _block: &BlockRef) {
+        self.metrics.cluster.feed_gaps.inc();
     }
 
     fn sessions(&self, open: usize) {

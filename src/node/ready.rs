@@ -68,6 +68,7 @@ pub(super) async fn keep_embedded(
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
 ) {
+    readiness.open();
     let mut sign = Sign::new(readiness, metrics);
     let mut blocked = match tested {
         Ok(()) => None,
@@ -100,7 +101,11 @@ pub(super) async fn keep_clustered(
     loop {
         looks.tick().await;
         let standing = *standing.borrow();
+        if standing.whole {
+            readiness.open();
+        }
         let reason = match standing.phase {
+            _ if !standing.whole => Some("joining the cluster".to_owned()),
             Phase::Joining => Some("joining the cluster".to_owned()),
             // The node says itself that it is stopping.
             Phase::Leaving => return,

@@ -33,6 +33,8 @@ pub struct ClusterMetrics {
     pub items: Counter,
     /// Bytes of them.
     pub bytes: Counter,
+    /// Blocks of which this node's board missed a public change and waited for the picture.
+    pub feed_gaps: Counter,
     /// From handing a record to NATS until a quorum had it.
     pub append: Durations,
     /// Appends whose first answer was lost or not definite.
@@ -54,6 +56,7 @@ impl ClusterMetrics {
         to.register("cluster_packets", "NATS messages to other nodes", self.packets.clone());
         to.register("cluster_items", "Asks, answers and messages in them", self.items.clone());
         to.register_with_unit("cluster_packets_size", "Bytes of them", bytes(), self.bytes.clone());
+        to.register("cluster_feed_gaps", "Blocks whose picture was awaited", self.feed_gaps.clone());
         to.register_with_unit("cluster_append", "From sent to stored by a quorum", Unit::Seconds, self.append.clone());
         to.register(
             "cluster_unknown_outcomes",

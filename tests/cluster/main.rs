@@ -8,6 +8,7 @@ mod alone;
 mod backups;
 mod configuration;
 mod copies;
+mod journal;
 mod nats;
 mod nodes;
 mod owner;

@@ -42,6 +42,8 @@ struct Server {
     front: Link,
     /// Its ways to the other servers, by their place; empty at its own.
     routes: Vec<Option<Link>>,
+    /// Where it tells the others that it is: nowhere, so that they come through their links.
+    nowhere: Link,
 }
 
 impl Nats {
@@ -185,6 +187,7 @@ impl Server {
             cluster: clusters[place].clone(),
             monitor: Door::default(),
             routes: clusters.iter().enumerate().map(route).collect(),
+            nowhere: Link::to(&Door::default()),
         };
         std::fs::write(server.folder.join("nats.conf"), server.configuration(place)).expect("its configuration");
         server
@@ -202,7 +205,8 @@ impl Server {
             self.routes.iter().flatten().map(|route| format!("\"nats-route://{}\"", route.address())).collect();
         if !routes.is_empty() {
             text += &format!(
-                "cluster {{ name: tests, listen: \"127.0.0.1:-1\", no_advertise: true, routes: [{}] }}\n",
+                "cluster {{ name: tests, listen: \"127.0.0.1:-1\", advertise: \"{}\", no_advertise: true, routes: [{}] }}\n",
+                self.nowhere.address(),
                 routes.join(", ")
             );
         }
