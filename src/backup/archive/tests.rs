@@ -26,6 +26,7 @@ fn write(dir: &Path) {
     let mut writing = Writing::create(dir).unwrap();
     let mut given_up = writing.journal(S).unwrap();
     given_up.add(b"a journal that is begun anew").unwrap();
+    drop(given_up);
     let mut journal = writing.journal(S).unwrap();
     for message in messages() {
         journal.add(&message).unwrap();
