@@ -265,11 +265,15 @@ impl Keeper {
         let half_a_lease_ago = Millis(now.0.saturating_sub(self.settings.lease.0 / 2));
         match self.peers.get_mut(&name) {
             // It may be about to hear again, as when all were cut off: it has half a lease for that.
-            Some(peer) if heartbeat.phase == Phase::Deaf => peer.heard = peer.heard.min(half_a_lease_ago),
-            None if heartbeat.phase == Phase::Deaf => {}
-            Some(peer)
-                if (peer.last.node.incarnation, peer.last.number) >= (heartbeat.node.incarnation, heartbeat.number) => {
+            Some(peer) if heartbeat.phase == Phase::Deaf && peer.last.node == heartbeat.node => {
+                peer.heard = peer.heard.min(half_a_lease_ago);
             }
+            Some(_) | None if heartbeat.phase == Phase::Deaf => {}
+            // A life that began under a clock that was set back is heard once the one before has been silent for a lease.
+            Some(peer)
+                if peer.heard + self.settings.lease > now
+                    && (peer.last.node.incarnation, peer.last.number)
+                        >= (heartbeat.node.incarnation, heartbeat.number) => {}
             Some(peer) => {
                 (peer.last, peer.heard) = (heartbeat, now);
             }

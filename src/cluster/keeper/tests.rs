@@ -241,3 +241,19 @@ fn a_claim_that_a_lapse_overtook_is_looked_up() {
     keeper.trusted(Shard(0), 1);
     assert_eq!(keeper.role(Shard(0)), Role::Owning { epoch: 1, trusted: true });
 }
+
+#[test]
+fn a_life_that_began_under_a_clock_set_back_is_heard_after_a_lease() {
+    let settings = Settings { shards: 1, lease: Span(LEASE) };
+    let mut witness = Keeper::new(NodeId::new("w", Millis(0), 0), settings, Millis(0));
+    let mut old = Keeper::new(NodeId::new("a", Millis(9), 0), settings, Millis(0));
+    let mut new = Keeper::new(NodeId::new("a", Millis(3), 0), settings, Millis(0));
+    let mut told = |keeper: &mut Keeper, at: u64| {
+        let heartbeat = keeper.heartbeat(Millis(at), |_| Progress::default());
+        witness.hear(Millis(at), heartbeat);
+        witness.alive(Millis(at)).next().map(|peer| peer.node.clone())
+    };
+    assert_eq!(told(&mut old, 1), Some(old.me().clone()));
+    assert_eq!(told(&mut new, LEASE), Some(old.me().clone()), "the old one may still live");
+    assert_eq!(told(&mut new, LEASE + 1), Some(new.me().clone()));
+}

@@ -428,6 +428,23 @@ fn a_node_that_stops_takes_no_shard_any_more() {
 }
 
 #[test]
+fn a_node_stops_while_a_shard_is_leaving() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let (handoff_drain, drain) = (Duration::from_secs(60), Duration::from_millis(5));
+        let settings = Settings { handoff_drain, drain, ..settings() };
+        let member = Member::with_concert_and(&journal, settings).await;
+        journal.hold(true);
+        let pending = member.ask(rename("pending"));
+        let append = member.append().await;
+        let released = member.runtime.release(HOME);
+        member.story.runtime.stop().await;
+        assert_eq!((released.await, pending.await), (None, Err(Failure::Unknown)));
+        drop(append);
+    });
+}
+
+#[test]
 fn whoever_waits_for_an_order_hears_what_another_node_made_durable() {
     run(async {
         let member = Member::bare(&Arc::default(), settings());
