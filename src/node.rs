@@ -266,7 +266,7 @@ async fn keep_readiness(
         let reason = match &health.borrow_and_update().status {
             Status::Serving => blocked.take(),
             Status::DiskFull => Some("disk full".to_owned()),
-            Status::Stopped { reason } => Some(reason.clone()),
+            Status::Away { reason } | Status::Stopped { reason } => Some(reason.clone()),
             Status::Closed => return,
         };
         metrics.ready.set(i64::from(reason.is_none()));

@@ -17,6 +17,7 @@ use super::{Gate, ShardHost};
 use crate::journal::{AppendError, Seq, Status, Unavailable};
 
 static DISK_FULL: Failure = Failure::not_writable("disk full");
+static JOURNAL_AWAY: Failure = Failure::not_writable("journal does not answer");
 static QUEUE_FULL: Failure = Failure::not_writable("journal is behind");
 static TOO_LARGE: Failure = Failure::not_writable("record too large");
 
@@ -134,10 +135,12 @@ impl ShardHost {
                 self.wake_all();
             }
             (Status::DiskFull, Gate::Open) => self.set_gate(Gate::ReadOnly(&DISK_FULL)),
+            (Status::Away { .. }, Gate::Open) => self.set_gate(Gate::ReadOnly(&JOURNAL_AWAY)),
             (Status::Stopped { reason }, Gate::Open | Gate::ReadOnly(_)) => {
                 self.give_up(&Failure::Unknown, &AppendError::Unknown { reason });
             }
-            (Status::Serving | Status::DiskFull | Status::Closed | Status::Stopped { .. }, _) => {}
+            (Status::Serving | Status::DiskFull | Status::Away { .. } | Status::Closed | Status::Stopped { .. }, _) => {
+            }
         }
     }
 }
