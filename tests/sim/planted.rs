@@ -23,7 +23,7 @@ pub(crate) enum Planted {
 }
 
 /// All of them: with the feature, those of the machines too.
-pub(crate) fn all() -> Vec<Planted> {
+pub(crate) fn of_a_node() -> Vec<Planted> {
     let of_the_host = [Planted::SkipsFsync, Planted::AnswersBeforeAppend, Planted::SnapshotClaimsTooMuch];
     #[cfg(feature = "planted-bugs")]
     let of_machines = actors::planted::Bug::ALL.map(Planted::Machine).to_vec();
