@@ -24,7 +24,7 @@ use actors::policy::Policy;
 use actors::time::{Millis, Span};
 use stampede::dispatch::Dispatch;
 use stampede::journal::{Embedded, Options, Silent};
-use stampede::runtime::{FeedSink, NoHooks, Outward, Parts, Runtime, Settings};
+use stampede::runtime::{Alone, FeedSink, NoHooks, Outward, Parts, Runtime, Settings};
 use stampede::snapshots::Snapshots;
 
 #[global_allocator]
@@ -37,7 +37,7 @@ const SEATS: u64 = 10_000;
 struct Nowhere;
 
 impl FeedSink for Nowhere {
-    fn publish(&self, _: Vec<Feed>) {}
+    fn publish(&self, _: Shard, _: Vec<Feed>) {}
 }
 
 impl Outward for Nowhere {
@@ -102,16 +102,19 @@ fn start(dir: &Path) -> (Runtime, Arc<Embedded>) {
         snapshot_changes_max: u64::MAX,
         ..Settings::default()
     };
-    let runtime = Runtime::start(Parts {
+    let policy = Policy::default();
+    let shards: Vec<Shard> = (0..policy.shards).map(Shard).collect();
+    let parts = Parts {
         journal: journal.clone(),
         snapshots: Arc::new(snapshots),
-        policy: Policy::default(),
+        policy,
         settings,
         feed: Arc::new(Nowhere),
         outward: Arc::new(Nowhere),
         hooks: Arc::new(NoHooks),
-    });
-    (runtime.unwrap(), journal)
+        beyond: Arc::new(Alone),
+    };
+    (Runtime::start(parts, &shards).unwrap(), journal)
 }
 
 fn block_ref(number: u64) -> BlockRef {

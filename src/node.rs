@@ -26,7 +26,7 @@ use crate::http::{self, Bound, Readiness, State};
 use crate::journal::{AppendError, DataDir, Embedded, Health, Journal, Shard, Status, Unavailable};
 use crate::notices::Sinks;
 use crate::outward::Outbound;
-use crate::runtime::{self, Parts, Runtime};
+use crate::runtime::{self, Alone, Parts, Runtime};
 use crate::snapshots::Snapshots;
 use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
@@ -98,7 +98,7 @@ impl Node {
 
         let readiness = Arc::new(Readiness::default());
         let tested = test_append(journal.as_ref());
-        let runtime = Runtime::start(Parts {
+        let parts = Parts {
             journal: journal.clone(),
             snapshots: open_snapshots(&config)?,
             policy: policy::of(&config),
@@ -106,8 +106,9 @@ impl Node {
             feed: Arc::new(meters.counting(Arc::clone(&board))),
             outward: Arc::new(outbound.clone()),
             hooks: Arc::new(meters.clone()),
-        })
-        .map_err(at("recovery"))?;
+            beyond: Arc::new(Alone),
+        };
+        let runtime = Runtime::start(parts, &all_shards(&config)).map_err(at("recovery"))?;
         let dispatch = Dispatch::local(&runtime);
         outbound.connect(dispatch.clone());
 
@@ -211,6 +212,11 @@ fn keep_shards(config: &Config) -> Result<(), NodeError> {
         ))),
         Err(error) => Err(at("data directory")(error)),
     }
+}
+
+/// An embedded node has every shard of the deployment.
+fn all_shards(config: &Config) -> Vec<actors::ids::Shard> {
+    (0..config.cluster.shards).map(actors::ids::Shard).collect()
 }
 
 fn open_journal(config: &Config, meters: &Meters) -> Result<Arc<Embedded>, NodeError> {

@@ -21,6 +21,11 @@
 //! - *The disk is full*: every cell that is ahead of the journal goes back to what is durable; reads go on, commands are
 //!   refused until the journal takes records again.
 //! - *The journal does not know* whether it wrote: those who wait hear `Unknown` and [`Runtime::fatal`] tells the node to stop.
+//! - *Another node has written* to a shard: it leaves this one, and those who wait hear `Elsewhere`. A node that is alone stops.
+//! - *The journal cannot be reached*: an append stays unresolved, reads go on, commands are refused until it answers.
+//!
+//! Which shards live on a node is said while it runs ([`Runtime::adopt`], [`Runtime::release`], [`Runtime::drop_shard`]); an
+//! embedded node has all of them from start to stop. What is for a shard that lives elsewhere goes to [`Beyond`].
 //!
 //! Without I/O, and driven by the simulation as well: [`commit`] (order and release), [`recovery`] (state from bytes),
 //! [`mod@format`] (the bytes), [`hosted`] (which machine lives at an address).
@@ -30,10 +35,12 @@ mod cells;
 pub mod commit;
 mod control;
 mod failure;
+pub mod follow;
 pub mod format;
 mod gauges;
 mod host;
 pub mod hosted;
+mod hosting;
 mod hub;
 mod inbox;
 mod load;
@@ -50,23 +57,26 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
 use actors::ids::Shard;
 use actors::policy::Policy;
+use actors::time::Millis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
 pub use failure::Failure;
 pub use gauges::{ByKind, ShardView, View};
+pub use hosting::Hosting;
 pub use load::{Recovery, StartError, load};
 pub use router::Router;
-pub use seams::{Committed, FeedSink, Hooks, NoHooks, Outward};
+pub use seams::{Alone, Beyond, Committed, FeedSink, Hooks, NoHooks, Outward};
 pub use shelf::{Shelf, Stored};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Seq};
 use control::Control;
 use host::{Host, Node};
 use recovery::Restored;
@@ -96,6 +106,8 @@ pub struct Settings {
     pub snapshot_changes_max: u64,
     /// How long a stopping runtime lets finish what was let in.
     pub drain: Duration,
+    /// How long a shard that is released lets finish what was let in.
+    pub handoff_drain: Duration,
     /// Whether machines can be made to panic, for tests of a running node.
     pub fault_injection: bool,
 }
@@ -114,6 +126,7 @@ impl Default for Settings {
             snapshot_interval: Duration::from_secs(30),
             snapshot_changes_max: 200_000,
             drain: Duration::from_secs(15),
+            handoff_drain: Duration::from_millis(150),
             fault_injection: false,
         }
     }
@@ -121,7 +134,7 @@ impl Default for Settings {
 
 /// What a runtime is made of.
 pub struct Parts {
-    /// Where changes become durable. Its shards are `0..policy.shards`.
+    /// Where changes become durable. The deployment's shards are `0..policy.shards`.
     pub journal: Arc<dyn Journal>,
     /// Where snapshots are kept.
     pub snapshots: Arc<dyn Shelf>,
@@ -135,9 +148,11 @@ pub struct Parts {
     pub outward: Arc<dyn Outward>,
     /// Told what happens, for metrics.
     pub hooks: Arc<dyn Hooks>,
+    /// Takes what is for shards that live on other nodes.
+    pub beyond: Arc<dyn Beyond>,
 }
 
-/// All machines of the node, running. Dropping it without [`Runtime::stop`] leaves its threads to the end of the process.
+/// The machines of the node, running. Dropping it without [`Runtime::stop`] leaves its threads to the end of the process.
 pub struct Runtime {
     router: Router,
     recovery: Recovery,
@@ -147,17 +162,15 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Brings every shard back, starts the cells, publishes their pictures, then lets them wake and asks come in.
-    /// Blocks until then. Call it from a thread that has an actix system.
+    /// Brings the named shards back, starts the cells, publishes their pictures, then lets them wake and asks come in.
+    /// Blocks until then. Call it from a thread that has an actix system. An embedded node names all shards, a node of a
+    /// cluster none: it adopts what it owns.
     ///
     /// # Errors
     /// State that cannot be brought back without guessing, or threads that cannot be started.
-    pub fn start(parts: Parts) -> Result<Runtime, StartError> {
-        let shards: Vec<Shard> = (0..parts.policy.shards).map(Shard).collect();
-        let threads = parts.settings.arbiters.clamp(1, shards.len().max(1));
-        let (restored, recovery) = load(&*parts.journal, &*parts.snapshots, &shards, threads)?;
-        parts.hooks.recovered(&recovery);
-        info!(took = ?recovery.took, cells = recovery.cells, records = recovery.records, entries = recovery.entries, "state is back");
+    pub fn start(parts: Parts, shards: &[Shard]) -> Result<Runtime, StartError> {
+        let threads = parts.settings.arbiters.clamp(1, usize::from(parts.policy.shards).max(1));
+        let (restored, recovery) = bring_back(&parts, shards, threads)?;
 
         let (lines, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::unbounded_channel()).unzip();
         let router = Router::new(Lines {
@@ -166,9 +179,10 @@ impl Runtime {
             fault_injection: parts.settings.fault_injection,
             lines,
             hooks: parts.hooks.clone(),
+            beyond: parts.beyond.clone(),
         });
         let (fatal, told) = watch::channel(None);
-        let (node, helpers) = node(parts, router.clone(), fatal, threads)?;
+        let (node, helpers) = node(parts, router.clone(), fatal)?;
         let arbiters = start_hosts(&node, restored, inboxes)?;
         (0..threads).for_each(|thread| router.control(thread, Control::Begin));
         router.set_open(true);
@@ -191,6 +205,32 @@ impl Runtime {
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.fatal.clone()
+    }
+
+    /// The way to say which shards live here; cheap to clone, usable from any thread.
+    #[must_use]
+    pub fn hosting(&self) -> Hosting {
+        Hosting::new(self.router.clone())
+    }
+
+    /// See [`Hosting::adopt`].
+    pub fn adopt(&self, restored: Restored, floor: Millis) -> impl Future<Output = bool> + Send + use<> {
+        self.hosting().adopt(restored, floor)
+    }
+
+    /// See [`Hosting::release`].
+    pub fn release(&self, shard: Shard) -> impl Future<Output = Option<Seq>> + Send + use<> {
+        self.hosting().release(shard)
+    }
+
+    /// See [`Hosting::drop_shard`].
+    pub fn drop_shard(&self, shard: Shard) {
+        self.hosting().drop_shard(shard);
+    }
+
+    /// See [`Hosting::pictures`].
+    pub fn pictures(&self, shard: Shard) -> impl Future<Output = bool> + Send + use<> {
+        self.hosting().pictures(shard)
     }
 
     /// Lets nobody in any more, lets finish what was let in, takes the last snapshots and ends the threads. The journal is
@@ -228,23 +268,35 @@ impl Runtime {
     }
 }
 
+/// The state of shards that a node has from its start.
+fn bring_back(parts: &Parts, shards: &[Shard], threads: usize) -> Result<(Vec<Restored>, Recovery), StartError> {
+    if shards.is_empty() {
+        return Ok((Vec::new(), Recovery::default()));
+    }
+    let (restored, recovery) = load(&*parts.journal, &*parts.snapshots, shards, threads)?;
+    parts.hooks.recovered(&recovery);
+    info!(took = ?recovery.took, cells = recovery.cells, records = recovery.records, entries = recovery.entries, "state is back");
+    Ok((restored, recovery))
+}
+
 /// What all threads share, and the threads that help them.
 fn node(
     parts: Parts,
     router: Router,
     fatal: watch::Sender<Option<String>>,
-    threads: usize,
 ) -> Result<(Arc<Node>, Vec<JoinHandle<()>>), StartError> {
-    let Parts { journal, snapshots, policy, settings, feed, outward, hooks } = parts;
+    // The router has `beyond`: whoever tells something goes through it.
+    let Parts { journal, snapshots, policy, settings, feed, outward, hooks, beyond: _ } = parts;
     let (rebuilds, rebuilder) =
-        rebuild::start(journal.clone(), snapshots.clone(), router.clone(), threads).map_err(StartError::Thread)?;
+        rebuild::start(journal.clone(), snapshots.clone(), router.clone()).map_err(StartError::Thread)?;
     let (writer, writing) = Writer::start(snapshots, journal.clone()).map_err(StartError::Thread)?;
     let rebuilds = Mutex::new(rebuilds);
-    let node = Node { router, journal, policy, settings, feed, outward, hooks, fatal, rebuilds, writer };
+    let lives = AtomicU64::new(0);
+    let node = Node { router, journal, policy, settings, feed, outward, hooks, fatal, rebuilds, writer, lives };
     Ok((Arc::new(node), vec![rebuilder, writing]))
 }
 
-/// One thread for each inbox, with the shards that are its own; returns when all cells are there.
+/// One thread for each inbox, with those of the shards that are its own; returns when all cells are there.
 fn start_hosts(
     node: &Arc<Node>,
     restored: Vec<Restored>,

@@ -86,6 +86,9 @@ impl From<Failure> for Problem {
             Failure::Unavailable { reason, retry_after } => {
                 Problem::from(Code::Unavailable).with("reason", reason).retry_after(retry_after)
             }
+            Failure::Elsewhere => Problem::from(Code::Unavailable)
+                .with("reason", "owner is changing")
+                .retry_after(Failure::ELSEWHERE_RETRY),
             Failure::Unknown => Problem::from(Code::OutcomeUnknown).retry_after(UNKNOWN_RETRY),
         }
     }
@@ -183,6 +186,7 @@ mod tests {
         for (failure, code) in [
             (Failure::Overloaded { retry_after }, Code::Overloaded),
             (Failure::Unavailable { reason: "disk full", retry_after }, Code::Unavailable),
+            (Failure::Elsewhere, Code::Unavailable),
             (Failure::Unknown, Code::OutcomeUnknown),
         ] {
             assert_eq!(Problem::from(failure).code(), code);

@@ -29,7 +29,7 @@ use crate::board::{self, Board};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::journal::{self, Embedded, Seq};
-use crate::runtime::{FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, Stored};
+use crate::runtime::{Alone, FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, Stored};
 use crate::snapshots;
 use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
@@ -89,7 +89,7 @@ impl Provider {
 struct ToBoard(Arc<Board>);
 
 impl FeedSink for ToBoard {
-    fn publish(&self, feed: Vec<Feed>) {
+    fn publish(&self, _: Shard, feed: Vec<Feed>) {
         self.0.publish(feed);
     }
 }
@@ -146,7 +146,7 @@ impl Office {
         let journal = Arc::new(journal);
         let board = Arc::new(Board::new(board::Settings::new(SHARDS)));
         let provider = Arc::new(Provider::default());
-        let runtime = Runtime::start(Parts {
+        let parts = Parts {
             journal: journal.clone(),
             snapshots: Arc::new(NoShelf),
             policy: Policy { shards: SHARDS, ..Policy::default() },
@@ -154,8 +154,10 @@ impl Office {
             feed: Arc::new(ToBoard(board.clone())),
             outward: provider.clone(),
             hooks: Arc::new(NoHooks),
-        })
-        .unwrap();
+            beyond: Arc::new(Alone),
+        };
+        let shards: Vec<Shard> = (0..SHARDS).map(Shard).collect();
+        let runtime = Runtime::start(parts, &shards).unwrap();
         let dispatch = Dispatch::local(&runtime);
         assert!(provider.dispatch.set(dispatch.clone()).is_ok());
         let silent = provider.clone();

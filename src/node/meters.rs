@@ -38,7 +38,7 @@ impl Meters {
             let counter = self.metrics.cell_restarts.of(kind.as_str());
             counter.inc_by(restarts.of(kind).saturating_sub(counter.get()));
         }
-        let oldest = view.shards.iter().map(|shard| shard.snapshot_at).min().flatten();
+        let oldest = view.shards.iter().filter(|shard| shard.hosted).map(|shard| shard.snapshot_at).min().flatten();
         if let Some(oldest) = oldest {
             self.metrics.snapshot_taken(SystemTime::UNIX_EPOCH + Duration::from_millis(oldest.0));
         }
@@ -128,7 +128,7 @@ pub(super) struct CountedFeed {
 }
 
 impl FeedSink for CountedFeed {
-    fn publish(&self, feed: Vec<Feed>) {
+    fn publish(&self, _shard: Shard, feed: Vec<Feed>) {
         for news in &feed {
             if let Feed::Order(_, state) = news {
                 self.metrics.orders.of(state.as_str()).inc();

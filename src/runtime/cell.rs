@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
 use actors::address::Address;
 use actors::keyed::{Answer, Asked, Keyed};
 use actors::machine::{Moment, Turned, turn};
@@ -48,6 +48,7 @@ pub(super) struct Cell<M: Hosted> {
 
 impl<M: Hosted> Cell<M> {
     pub(super) fn new(address: Address, state: Box<Keyed<M>>, inbox: Rc<Inbox<M>>, shard: Rc<ShardHost>) -> Self {
+        shard.gauges().cell_made(M::KIND);
         Self {
             address,
             state: Some(state),
@@ -67,12 +68,13 @@ impl<M: Hosted> Cell<M> {
             self.state = None;
         }
         let gate = self.shard.gate();
-        if gate == Gate::Stopped {
+        if matches!(gate, Gate::Closed(_)) {
             return;
         }
         let Some(mut state) = self.state.take() else { return };
+        let heard = crate::clock::now();
         let clock = self.shard.now();
-        self.take_batch(gate, clock);
+        self.take_batch(gate, heard);
         // Without a journal nothing may fall due: the machine is shown the moment before.
         let now = match (gate, state.deadline()) {
             (Gate::ReadOnly(_), Some(due)) if due <= clock => Millis(due.0.saturating_sub(1)),
@@ -91,7 +93,7 @@ impl<M: Hosted> Cell<M> {
             turn(&mut state, at, commands)
         }));
         let kept = match turned {
-            Ok(turned) => self.hand_over(turned, clock, batch),
+            Ok(turned) => self.hand_over(turned, heard, batch),
             Err(_) => Err("machine panicked"),
         };
         match kept {
@@ -115,7 +117,7 @@ impl<M: Hosted> Cell<M> {
         for Queued { asked, waiter, arrived } in queue.drain(..count) {
             let refusal = match gate {
                 Gate::ReadOnly(failure) if asked.key.is_some() || !M::reads(&asked.command) => Some(failure),
-                Gate::Open | Gate::ReadOnly(_) | Gate::Stopped => {
+                Gate::Open | Gate::ReadOnly(_) | Gate::Closed(_) => {
                     (arrived < oldest && waiter.is_some()).then_some(&Failure::TOO_LATE)
                 }
             };
@@ -146,7 +148,7 @@ impl<M: Hosted> Cell<M> {
         let waited_for = waiters.zip(answers).filter_map(|(waiter, answer)| Some((waiter.take()?, answer)));
         told.answers.extend(waited_for.map(|(waiter, answer)| (waiter, any(answer))));
         self.waiters.clear();
-        (told.effects, told.feed) = (effects, feed);
+        (told.effects, told.feed, told.changed) = (effects, feed, !entries.is_empty());
         if entries.is_empty() {
             self.shard.follow(self.inbox.last_change.get(), told);
             return Ok(());
@@ -209,6 +211,12 @@ impl<M: Hosted> Actor for Cell<M> {
     type Context = Context<Self>;
 }
 
+impl<M: Hosted> Drop for Cell<M> {
+    fn drop(&mut self) {
+        self.shard.gauges().cell_gone(M::KIND);
+    }
+}
+
 /// Something waits in the inbox, or may have fallen due.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -235,6 +243,36 @@ impl<M: Hosted> Handler<Rebuilt<M>> for Cell<M> {
         self.inbox.paused.set(false);
         self.inbox.changed.set(true);
         self.turn(ctx);
+    }
+}
+
+/// The shard has left this node: end, with the timer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Leave;
+
+impl<M: Hosted> Handler<Leave> for Cell<M> {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+/// Publish the picture of the state, between two turns and behind its last change. Says whether there is a state.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(super) struct GivePicture;
+
+impl<M: Hosted> Handler<GivePicture> for Cell<M> {
+    type Result = bool;
+
+    fn handle(&mut self, _: GivePicture, _: &mut Context<Self>) -> bool {
+        let Some(state) = self.state.as_ref().filter(|_| !self.inbox.paused.get()) else { return false };
+        let mut told = Told::new(self.address.clone(), crate::clock::now(), self.inbox.unanswered.clone());
+        state.picture(&mut told.feed);
+        self.shard.follow(self.inbox.last_change.get(), told);
+        true
     }
 }
 

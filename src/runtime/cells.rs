@@ -14,7 +14,7 @@ use actors::order::OrderDesk;
 use actors::payment::PaymentDesk;
 use actors::time::Millis;
 
-use super::cell::{Cell, Rebuilt, Ring, TakeSnapshot, Taken};
+use super::cell::{Cell, GivePicture, Leave, Rebuilt, Ring, TakeSnapshot, Taken};
 use super::failure::Failure;
 use super::hosted::{AnyMachine, Hosted};
 use super::inbox::{Inbox, Queued};
@@ -147,6 +147,23 @@ impl AnyCell {
         }
     }
 
+    /// Ends the cell: how much waited for a turn, and who.
+    pub(super) fn leave(&self) -> (usize, Vec<Waiter>) {
+        each_kind!(self, cell => {
+            cell.addr.do_send(Leave);
+            cell.inbox.leave()
+        })
+    }
+
+    /// Has the cell publish its picture behind its last change, between two turns.
+    pub(super) fn give_picture(&self) -> PictureRequest {
+        match self {
+            AnyCell::Event(cell) => PictureRequest::Event(cell.addr.send(GivePicture)),
+            AnyCell::Block(cell) => PictureRequest::Block(cell.addr.send(GivePicture)),
+            AnyCell::Orders(_) | AnyCell::Payments(_) | AnyCell::Notifier(_) => PictureRequest::Private,
+        }
+    }
+
     /// Asks the cell for its snapshot, between two turns.
     pub(super) fn take_snapshot(&self) -> SnapshotRequest {
         match self {
@@ -156,6 +173,26 @@ impl AnyCell {
             AnyCell::Payments(cell) => SnapshotRequest::Payments(cell.addr.send(TakeSnapshot)),
             AnyCell::Notifier(cell) => SnapshotRequest::Notifier(cell.addr.send(TakeSnapshot)),
         }
+    }
+}
+
+/// A picture on its way; holds nothing of the shard while it waits.
+pub(super) enum PictureRequest {
+    Event(Request<Cell<EventDesk>, GivePicture>),
+    Block(Request<Cell<SeatBlock>, GivePicture>),
+    /// Nothing of such a machine is public.
+    Private,
+}
+
+impl PictureRequest {
+    /// Whether it was given: not while the cell is being brought back.
+    pub(super) async fn given(self) -> bool {
+        let given = match self {
+            PictureRequest::Event(request) => request.await,
+            PictureRequest::Block(request) => request.await,
+            PictureRequest::Private => Ok(true),
+        };
+        given.unwrap_or(false)
     }
 }
 

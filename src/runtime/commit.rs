@@ -60,6 +60,15 @@ impl<R> Record<R> {
     }
 }
 
+/// What waited when a shard left.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Abandoned<R> {
+    /// For a record that was handed to the journal: it may become durable yet.
+    pub in_flight: Vec<R>,
+    /// For records that the journal will never see.
+    pub behind: Vec<R>,
+}
+
 /// See the module's charter. `R` is what waits for durability.
 #[derive(Debug)]
 pub struct ShardLog<R> {
@@ -177,6 +186,14 @@ impl<R> ShardLog<R> {
         self.records.drain(..).flat_map(|record| record.releases).collect()
     }
 
+    /// The shard leaves: nobody here will learn what became of the record in flight, and nothing is appended any more.
+    /// Gives back everything that waited.
+    pub fn abandon(&mut self) -> Abandoned<R> {
+        let count = usize::from(std::mem::take(&mut self.in_flight));
+        let in_flight = self.records.drain(..count).flat_map(|record| record.releases).collect();
+        Abandoned { in_flight, behind: self.failed() }
+    }
+
     /// What waits, oldest first; for a host that ends waits that have become too long.
     pub fn waiting_mut(&mut self) -> impl Iterator<Item = &mut R> {
         self.records.iter_mut().flat_map(|record| record.releases.iter_mut())
@@ -187,7 +204,8 @@ impl<R> ShardLog<R> {
     }
 
     /// The number of the last record, durable or not.
-    fn end(&self) -> Seq {
+    #[must_use]
+    pub fn end(&self) -> Seq {
         Seq(self.durable.0 + self.records_len())
     }
 
@@ -268,6 +286,18 @@ mod tests {
         assert_eq!(log.durable_seq(), Seq(10));
         assert_eq!(log.write(&ann(), &[1u8], "again").unwrap(), Seq(11));
         assert_eq!(log.begin().unwrap().after, Seq(10));
+    }
+
+    #[test]
+    fn a_shard_that_leaves_knows_what_the_journal_never_saw() {
+        let mut log = log();
+        log.write(&ann(), &[1u8], "first").unwrap();
+        log.begin().unwrap();
+        log.write(&ann(), &[2u8], "second").unwrap();
+        assert_eq!(log.abandon(), Abandoned { in_flight: vec!["first"], behind: vec!["second"] });
+        log.write(&ann(), &[3u8], "not begun").unwrap();
+        assert_eq!(log.abandon(), Abandoned { in_flight: vec![], behind: vec!["not begun"] });
+        assert!(log.is_idle() && !log.is_in_flight());
     }
 
     #[test]

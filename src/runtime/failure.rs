@@ -17,17 +17,23 @@ pub enum Failure {
         /// When trying again makes sense.
         retry_after: Duration,
     },
+    /// The machine's shard does not live on this node, or has just left it: nothing was done here. Whoever owns it can be
+    /// asked the same.
+    Elsewhere,
     /// It may or may not have been done: the same key finds out.
     Unknown,
 }
 
-/// When a machine that is overloaded, or being rebuilt, is worth another try.
+/// When a machine that is overloaded, being rebuilt, or moving to another node is worth another try.
 const SOON: Duration = Duration::from_millis(500);
 
 /// When a full disk or a node that goes down is worth another try.
 const LATER: Duration = Duration::from_secs(5);
 
 impl Failure {
+    /// When an ask that ended [`Failure::Elsewhere`] is worth another try, for those who cannot ask the owner themselves.
+    pub const ELSEWHERE_RETRY: Duration = SOON;
+
     pub(super) const OVERLOADED: Failure = Failure::Overloaded { retry_after: SOON };
     pub(super) const RESTARTED: Failure =
         Failure::Unavailable { reason: "machine is being rebuilt", retry_after: SOON };

@@ -1,8 +1,9 @@
 //! Gauges: how things stand in every shard, readable from any thread.
 //!
-//! Each number has one writer, the thread of its shard, except the asks under way, which whoever asks counts.
+//! Each number has one writer, the thread of its shard, except the asks under way, which whoever asks counts, and whether
+//! the shard lives here, which whoever takes it away says first.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use actors::address::Kind;
 use actors::ids::Shard;
@@ -14,6 +15,9 @@ use crate::journal::Seq;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Gauges {
+    hosted: AtomicBool,
+    /// Lives of the shard on this node that are in memory: one more than necessary for the moment in which one ends.
+    lives: AtomicU32,
     pub(super) durable: AtomicU64,
     pub(super) snapshot_at: AtomicU64,
     pub(super) writable: AtomicU32,
@@ -29,8 +33,34 @@ pub(super) struct Gauges {
 pub(super) struct Asks(pub(super) AtomicUsize);
 
 impl Gauges {
+    /// Whether the shard lives here and lets asks in.
+    pub(super) fn is_hosted(&self) -> bool {
+        self.hosted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_hosted(&self, hosted: bool) {
+        self.hosted.store(hosted, Ordering::Release);
+    }
+
+    pub(super) fn life_began(&self) {
+        bump(&self.lives, 1);
+    }
+
+    pub(super) fn life_ended(&self) {
+        bump(&self.lives, 1u32.wrapping_neg());
+    }
+
+    #[cfg(test)]
+    pub(super) fn lives(&self) -> u32 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
     pub(super) fn cell_made(&self, kind: Kind) {
         bump(&self.cells[kind as usize], 1);
+    }
+
+    pub(super) fn cell_gone(&self, kind: Kind) {
+        bump(&self.cells[kind as usize], 1u32.wrapping_neg());
     }
 
     pub(super) fn restarted(&self, kind: Kind) {
@@ -52,6 +82,7 @@ impl Gauges {
         ShardView {
             shard,
             arbiter,
+            hosted: self.is_hosted(),
             durable: Seq(self.durable.load(Ordering::Relaxed)),
             writable: self.writable.load(Ordering::Relaxed) == 1,
             snapshot_at: Some(Millis(self.snapshot_at.load(Ordering::Relaxed))).filter(|at| at.0 > 0),
@@ -93,11 +124,13 @@ pub struct ShardView {
     pub shard: Shard,
     /// The thread it lives on, from 0.
     pub arbiter: usize,
-    /// Its last durable record.
+    /// Whether it lives on this node. Otherwise the numbers are those of its last time here, or nothing.
+    pub hosted: bool,
+    /// Its last durable record, as far as this node knows.
     pub durable: Seq,
     /// Whether its commands are taken; otherwise it only answers reads.
     pub writable: bool,
-    /// When its snapshots were last complete; `None`: not since the start.
+    /// When its snapshots were last complete; `None`: not since it lives here.
     pub snapshot_at: Option<Millis>,
     /// Asks that were let in and are not answered yet.
     pub asks: usize,
@@ -112,7 +145,7 @@ pub struct ShardView {
 /// How the node's machines stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Every shard, in order.
+    /// Every shard of the deployment, in order, whether it lives here or not.
     pub shards: Vec<ShardView>,
     /// Threads that run them.
     pub arbiters: usize,

@@ -1,10 +1,13 @@
 //! The host: one thread with its shards.
 //!
 //! Owns the thread's inbox and its clocks: rounds of snapshots, waits that have become too long, the journal's health.
-//! A message for a shard of the same thread never leaves it.
+//! A message for a shard of the same thread never leaves it. How shards come and go is in [`moving`].
 
-use std::cell::RefCell;
+mod moving;
+
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,14 +20,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::Settings;
-use super::control::Control;
+use super::control::{Control, Life};
 use super::failure::Failure;
 use super::rebuild;
 use super::recovery::Restored;
 use super::router::{Parcel, Post, Router};
 use super::seams::{FeedSink, Hooks, Outward};
 use super::shard::ShardHost;
-use super::snapshotting::{Writer, note_all_stored, round};
+use super::snapshotting::{Writer, round, round_if_due};
 use crate::journal::Journal;
 
 /// Messages taken from the inbox before the cells they are for get their turn.
@@ -33,7 +36,7 @@ const POSTS_MAX: usize = 1024;
 /// How often the thread looks whether a round of snapshots is due, at most.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
-/// How often a stopping thread looks whether everything is done.
+/// How often a stopping thread, or a shard that leaves, looks whether everything is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
 
 /// What all threads share.
@@ -48,6 +51,8 @@ pub(super) struct Node {
     pub(super) fatal: watch::Sender<Option<String>>,
     pub(super) rebuilds: Mutex<std::sync::mpsc::Sender<rebuild::Request>>,
     pub(super) writer: Writer,
+    /// The number of the next life of a shard.
+    pub(super) lives: AtomicU64,
 }
 
 impl Node {
@@ -61,32 +66,33 @@ impl Node {
     }
 
     /// Has cells of a shard brought back; they come with [`Control::Rebuilt`].
-    pub(super) fn rebuild(&self, shard: Shard, cells: Vec<Address>) {
+    pub(super) fn rebuild(&self, shard: Shard, life: Life, cells: Vec<Address>) {
         let rebuilds = self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner);
         // The thread ends after the last node is gone.
-        let _ = rebuilds.send(rebuild::Request { shard, cells });
+        let _ = rebuilds.send(rebuild::Request { shard, life, cells });
+    }
+
+    pub(super) fn next_life(&self) -> Life {
+        Life(self.lives.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// See the module's charter.
 pub(super) struct Host {
     node: Arc<Node>,
-    /// By shard number; `None` where another thread has it.
+    /// By shard number; `None` where another thread or another node has it.
     shards: RefCell<Vec<Option<Rc<ShardHost>>>>,
+    /// No shard comes any more.
+    stopping: Cell<bool>,
 }
 
 impl Host {
     /// Starts the cells of what was brought back, on the thread that calls.
     pub(super) fn start(node: Arc<Node>, restored: Vec<Restored>) -> Rc<Host> {
         let shards = (0..node.router.shards()).map(|_| None).collect();
-        let host = Rc::new(Host { node, shards: RefCell::new(shards) });
+        let host = Rc::new(Host { node, shards: RefCell::new(shards), stopping: Cell::new(false) });
         for restored in restored {
-            let (id, last) = (restored.shard, restored.last);
-            let shard = Rc::new(ShardHost::new(&host, id, last));
-            let mut feed = Vec::new();
-            shard.populate(restored, &mut feed);
-            host.node.feed.publish(feed);
-            host.shards.borrow_mut()[usize::from(id.0)] = Some(shard);
+            host.bring_in(restored, Millis(0));
         }
         host
     }
@@ -113,21 +119,28 @@ impl Host {
     /// From a machine of this thread to any machine.
     pub(super) fn tell(&self, to: Address, message: Message) {
         let shard = to.shard(self.node.router.shards());
-        let parcel = Parcel { shard, to, key: None, message, waiter: None };
-        if self.shard(shard).is_some() {
-            self.deliver(parcel, crate::clock::now());
-        } else {
-            self.node.router.send(parcel);
+        match self.staying(shard) {
+            Some(here) => {
+                here.deliver(Parcel { shard, to, key: None, message, waiter: None }, crate::clock::now());
+            }
+            None => self.node.router.tell(to, message),
         }
     }
 
     fn deliver(&self, parcel: Parcel, now: Millis) {
-        match (self.shard(parcel.shard), parcel.waiter) {
+        match (self.staying(parcel.shard), parcel.waiter) {
             (Some(shard), waiter) => shard.deliver(Parcel { waiter, ..parcel }, now),
-            // Only while this thread stops: whoever owes a message tells it again after the start.
-            (None, Some(waiter)) => drop(waiter.send(Err(Failure::STOPPING))),
-            (None, None) => {}
+            (None, Some(waiter)) => {
+                let failure = if self.node.router.is_open() { Failure::Elsewhere } else { Failure::STOPPING };
+                let _ = waiter.send(Err(failure));
+            }
+            (None, None) => self.node.router.beyond().tell(parcel.to, parcel.message),
         }
+    }
+
+    /// A shard that lives here and does not leave.
+    fn staying(&self, id: Shard) -> Option<Rc<ShardHost>> {
+        self.shard(id).filter(|shard| !shard.is_leaving())
     }
 
     fn shard(&self, id: Shard) -> Option<Rc<ShardHost>> {
@@ -141,11 +154,15 @@ impl Host {
     fn control(self: &Rc<Self>, control: Control) {
         match control {
             Control::Begin => self.begin(),
-            Control::Rebuilt(shard, cells, restored) => {
-                if let Some(shard) = self.shard(shard) {
-                    shard.brought_back(cells, restored);
+            Control::Rebuilt(rebuilt) => {
+                if let Some(shard) = self.shard(rebuilt.shard).filter(|shard| shard.life() == rebuilt.life) {
+                    shard.brought_back(rebuilt.cells, rebuilt.restored);
                 }
             }
+            Control::Adopt(restored, floor, done) => self.adopt(*restored, floor, done),
+            Control::Release(shard, done) => self.release(shard, done),
+            Control::Drop(shard) => self.drop_shard(shard),
+            Control::Pictures(shard, done) => self.pictures(shard, done),
             Control::Panic(address) => {
                 if let Some(shard) = self.shard(address.shard(self.node.router.shards())) {
                     shard.panic_next(&address);
@@ -158,11 +175,7 @@ impl Host {
     }
 
     fn begin(self: &Rc<Self>) {
-        for shard in self.all() {
-            shard.reopen();
-            tokio::task::spawn_local(shard.clone().commit());
-            shard.wake_all();
-        }
+        self.all().iter().for_each(ShardHost::serve);
         tokio::task::spawn_local(self.clone().follow_health());
         tokio::task::spawn_local(self.clone().watch_waits());
         tokio::task::spawn_local(self.clone().take_rounds());
@@ -184,40 +197,29 @@ impl Host {
         }
     }
 
-    /// Snapshots of one shard after the other, each when its time or its number of changes has come.
-    ///
-    /// The journal is cut behind the second newest snapshots. So a shard that has become quiet gets rounds until one
-    /// finds nothing changed: without it, its last records would keep old segments for ever, and a journal that is full
-    /// would stay full, because nothing can change any more.
+    /// Snapshots of one shard after the other, of whichever live here at the moment.
     async fn take_rounds(self: Rc<Self>) {
-        let settings = &self.node.settings;
-        let mut ticks = ticks(settings.snapshot_interval.min(LOOK_MAX));
-        let mut last: Vec<(Rc<ShardHost>, Instant, bool)> =
-            self.all().into_iter().map(|shard| (shard, Instant::now(), false)).collect();
+        let mut ticks = ticks(self.node.settings.snapshot_interval.min(LOOK_MAX));
         loop {
             ticks.tick().await;
-            for (shard, began, settled) in &mut last {
-                let changed = shard.entries();
-                let due = (changed > 0 || !*settled) && began.elapsed() >= settings.snapshot_interval;
-                if due || changed >= settings.snapshot_changes_max {
-                    *began = Instant::now();
-                    *settled = round(shard, &self.node.writer, &*self.node.hooks).await && changed == 0;
-                } else if changed == 0 && *settled {
-                    note_all_stored(shard);
-                }
+            for shard in self.all() {
+                round_if_due(&shard, &self.node.writer, &*self.node.hooks).await;
             }
         }
     }
 
     /// Lets finish what was let in, at most for `drain`, then takes the last snapshots.
     async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
+        self.stopping.set(true);
         let (began, shards) = (Instant::now(), self.all());
         let mut ticks = ticks(DRAIN_LOOK);
         while began.elapsed() < self.node.settings.drain && !shards.iter().all(|shard| shard.is_quiet()) {
             ticks.tick().await;
         }
         for shard in &shards {
-            round(shard, &self.node.writer, &*self.node.hooks).await;
+            if !shard.is_leaving() {
+                round(shard, &self.node.writer, &*self.node.hooks).await;
+            }
             shard.stop();
         }
         self.shards.borrow_mut().clear();

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use actors::address::{Address, Kind};
 use actors::block::{self, SeatBlock};
 use actors::event::{self, EventDesk};
+use actors::feed::Feed;
 use actors::keyed::{Entry, Keyed};
 use actors::machine::Machine;
 use actors::message::Reply;
@@ -178,6 +179,17 @@ impl AnyMachine {
             AnyMachine::Orders(machine) => format::encode_snapshot(machine),
             AnyMachine::Payments(machine) => format::encode_snapshot(machine),
             AnyMachine::Notifier(machine) => format::encode_snapshot(machine),
+        }
+    }
+
+    /// What the public may see of it.
+    pub fn picture(&self, feed: &mut Vec<Feed>) {
+        match self {
+            AnyMachine::Event(machine) => machine.picture(feed),
+            AnyMachine::Block(machine) => machine.picture(feed),
+            AnyMachine::Orders(machine) => machine.picture(feed),
+            AnyMachine::Payments(machine) => machine.picture(feed),
+            AnyMachine::Notifier(machine) => machine.picture(feed),
         }
     }
 

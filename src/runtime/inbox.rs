@@ -86,6 +86,15 @@ impl<M: Hosted> Inbox<M> {
         self.panic_next.set(true);
     }
 
+    /// Empties the inbox for good: how much was in it, and who waited.
+    pub(super) fn leave(&self) -> (usize, Vec<Waiter>) {
+        let queued = self.queue.take();
+        let count = queued.len();
+        let waiters: Vec<Waiter> = queued.into_iter().filter_map(|queued| queued.waiter).collect();
+        self.unanswered.set(self.unanswered.get() - waiters.len());
+        (count, waiters)
+    }
+
     /// Removes the asks that came before `before`.
     pub(super) fn take_overdue(&self, before: Millis) -> Vec<Waiter> {
         let mut queue = self.queue.borrow_mut();

@@ -190,6 +190,21 @@ fn deal(
     Ok((images.into_iter().map(finish).collect::<Result<_, _>>()?, records))
 }
 
+/// A shard as its snapshots have it; the records after `base` are to be folded in.
+pub(super) fn image(shelf: &dyn Shelf, shard: Shard, base: Seq) -> Result<Image, RecoveryError> {
+    let mut image = Image::new(shard, base);
+    for cell in shelf.cells(shard) {
+        let refuse = |source| RecoveryError::Format { shard, seq: Seq::NONE, address: None, source };
+        let address = format::decode_address(&cell).map_err(refuse)?;
+        match shelf.newest(shard, &cell) {
+            Some((seq, bytes)) => image.snapshot(address, seq, &bytes)?,
+            None => image.without_snapshot(&address)?,
+        }
+    }
+    image.check_snapshots()?;
+    Ok(image)
+}
+
 fn work(
     shelf: &dyn Shelf,
     shards: Vec<(Shard, Seq)>,
@@ -197,17 +212,7 @@ fn work(
 ) -> Result<Vec<Image>, StartError> {
     let mut images = Vec::new();
     for (shard, base) in shards {
-        let mut image = Image::new(shard, base);
-        for cell in shelf.cells(shard) {
-            let refuse = |source| RecoveryError::Format { shard, seq: Seq::NONE, address: None, source };
-            let address = format::decode_address(&cell).map_err(refuse)?;
-            match shelf.newest(shard, &cell) {
-                Some((seq, bytes)) => image.snapshot(address, seq, &bytes)?,
-                None => image.without_snapshot(&address)?,
-            }
-        }
-        image.check_snapshots()?;
-        images.push(image);
+        images.push(image(shelf, shard, base)?);
     }
     for Bundle { records, bytes } in bundles {
         let mut start = 0;

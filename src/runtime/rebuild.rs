@@ -11,7 +11,7 @@ use actors::address::Address;
 use actors::ids::Shard;
 use tracing::error;
 
-use super::control::Control;
+use super::control::{Control, Life, Rebuilt};
 use super::format;
 use super::load::{self, StartError};
 use super::recovery::{Image, Restored};
@@ -26,6 +26,8 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) shard: Shard,
+    /// Of which life of the shard on this node.
+    pub(super) life: Life,
     pub(super) cells: Vec<Address>,
 }
 
@@ -34,7 +36,6 @@ pub(super) fn start(
     journal: Arc<dyn Journal>,
     shelf: Arc<dyn Shelf>,
     router: Router,
-    threads: usize,
 ) -> std::io::Result<(mpsc::Sender<Request>, JoinHandle<()>)> {
     let (requests, wanted) = mpsc::channel::<Request>();
     let thread = std::thread::Builder::new().name("rebuild".to_owned()).spawn(move || {
@@ -44,20 +45,22 @@ pub(super) fn start(
             for request in batch {
                 let found = results.iter().position(|restored| restored.shard == request.shard);
                 let restored = found.map(|at| results.swap_remove(at));
-                let thread = usize::from(request.shard.0) % threads;
-                router.control(thread, Control::Rebuilt(request.shard, request.cells, restored));
+                let Request { shard, life, cells } = request;
+                router.control_shard(shard, Control::Rebuilt(Rebuilt { shard, life, cells, restored }));
             }
         }
     })?;
     Ok((requests, thread))
 }
 
-/// One request a shard.
+/// One request a shard: nobody waits for the cells of its former life.
 fn merge(requests: impl Iterator<Item = Request>) -> Vec<Request> {
     let mut merged: Vec<Request> = Vec::new();
     for request in requests {
         match merged.iter_mut().find(|known| known.shard == request.shard) {
-            Some(known) => known.cells.extend(request.cells),
+            Some(known) if known.life == request.life => known.cells.extend(request.cells),
+            Some(known) if known.life < request.life => *known = request,
+            Some(_) => {}
             None => merged.push(request),
         }
     }

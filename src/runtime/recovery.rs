@@ -168,6 +168,12 @@ impl Image {
         self.shard
     }
 
+    /// The last record that was folded in; before the first, the base.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.last
+    }
+
     /// Keeps only these cells and skips all others.
     #[must_use]
     pub fn only(mut self, cells: Vec<Address>) -> Self {

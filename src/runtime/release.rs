@@ -41,13 +41,15 @@ pub(super) struct Told {
     pub(super) answers: Vec<(Waiter, Answer<Reply>)>,
     pub(super) effects: Vec<Effect>,
     pub(super) feed: Vec<Feed>,
+    /// Whether the turn has entries in the journal.
+    pub(super) changed: bool,
     /// The cell's count of asks that are not answered yet.
     unanswered: Rc<Cell<usize>>,
 }
 
 impl Told {
     pub(super) fn new(from: Address, at: Millis, unanswered: Rc<Cell<usize>>) -> Self {
-        Self { from, at, answers: Vec::new(), effects: Vec::new(), feed: Vec::new(), unanswered }
+        Self { from, at, answers: Vec::new(), effects: Vec::new(), feed: Vec::new(), changed: false, unanswered }
     }
 
     /// Answers everybody who waits with what the machine said.

@@ -1,12 +1,14 @@
 //! The router: from any thread to the thread of the machine that is meant.
 //!
-//! Owns the way to every shard's thread, the count of asks under way and the first gate of admission. It never waits
-//! and never looks into a machine; [`super::host`] takes what it sends.
+//! Owns the way to every shard's thread, the count of asks under way and the first gate of admission: whether the node is
+//! open, and whether the shard lives here. It never waits and never looks into a machine; [`super::host`] takes what it
+//! sends. What is for another node goes to [`Beyond`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actors::address::{Address, Kind};
+use actors::feed::Feed;
 use actors::ids::{OrderId, Shard};
 use actors::keyed::{Answer, Asked, Key, KeyDigest};
 use actors::message::{Message, Reply};
@@ -17,7 +19,7 @@ use super::control::Control;
 use super::failure::Failure;
 use super::gauges::{Gauges, View};
 use super::hub::Hub;
-use super::seams::Hooks;
+use super::seams::{Beyond, Hooks};
 
 /// Where an answer goes.
 pub(super) type Waiter = oneshot::Sender<Result<Answer<Reply>, Failure>>;
@@ -56,6 +58,7 @@ struct Switchboard {
     gauges: Vec<Gauges>,
     hub: Hub,
     hooks: Arc<dyn Hooks>,
+    beyond: Arc<dyn Beyond>,
     /// Whether asks are let in: not before the recovery and not while the node stops.
     open: AtomicBool,
 }
@@ -69,14 +72,16 @@ pub(super) struct Lines {
     /// One for each thread.
     pub(super) lines: Vec<mpsc::UnboundedSender<Post>>,
     pub(super) hooks: Arc<dyn Hooks>,
+    pub(super) beyond: Arc<dyn Beyond>,
 }
 
 impl Router {
     pub(super) fn new(lines: Lines) -> Self {
-        let Lines { shards, asks_max, fault_injection, lines, hooks } = lines;
+        let Lines { shards, asks_max, fault_injection, lines, hooks, beyond } = lines;
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
         let (hub, open) = (Hub::default(), AtomicBool::new(false));
-        Self { board: Arc::new(Switchboard { shards, asks_max, fault_injection, lines, gauges, hub, hooks, open }) }
+        let board = Switchboard { shards, asks_max, fault_injection, lines, gauges, hub, hooks, beyond, open };
+        Self { board: Arc::new(board) }
     }
 
     /// Number of shards of the deployment.
@@ -85,18 +90,28 @@ impl Router {
         self.board.shards
     }
 
-    /// Asks a machine and waits until its answer is durable.
+    /// Whether a shard lives on this node and lets asks in. Can change at any moment: an ask that comes too late hears
+    /// [`Failure::Elsewhere`].
+    #[must_use]
+    pub fn hosts(&self, shard: Shard) -> bool {
+        self.board.gauges.get(usize::from(shard.0)).is_some_and(Gauges::is_hosted)
+    }
+
+    /// Asks a machine of this node and waits until its answer is durable.
     ///
     /// # Errors
     /// See [`Failure`]; a refusal is an answer, not an error.
     pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Result<Answer<Reply>, Failure> {
-        if !self.board.open.load(Ordering::Acquire) {
+        if !self.is_open() {
             return Err(Failure::STOPPING);
         }
         let shard = to.shard(self.board.shards);
         let Some(gauges) = self.board.gauges.get(usize::from(shard.0)) else {
             return Ok(Answer { result: Err(nowhere(&to)), replayed: false });
         };
+        if !gauges.is_hosted() {
+            return Err(Failure::Elsewhere);
+        }
         let Some(_under_way) = UnderWay::enter(gauges, self.board.asks_max) else {
             self.board.hooks.overloaded(to.kind());
             return Err(Failure::OVERLOADED);
@@ -107,10 +122,19 @@ impl Router {
         answer.await.unwrap_or(Err(Failure::Unknown))
     }
 
-    /// Tells a machine something; nobody waits for an answer.
+    /// Tells a machine something, beyond this node if its shard does not live here; nobody waits for an answer.
     pub fn tell(&self, to: Address, message: Message) {
         let shard = to.shard(self.board.shards);
-        self.send(Parcel { shard, to, key: None, message, waiter: None });
+        if self.hosts(shard) {
+            self.send(Parcel { shard, to, key: None, message, waiter: None });
+        } else if shard.0 < self.board.shards {
+            self.board.beyond.tell(to, message);
+        }
+    }
+
+    /// Wakes who waits here for a change that another node made durable.
+    pub fn heard(&self, feed: &[Feed]) {
+        self.board.hub.released(feed);
     }
 
     /// Resolves at the next change of an order's state after this call returned its future.
@@ -140,8 +164,7 @@ impl Router {
     #[doc(hidden)]
     pub fn panic_for_test(&self, address: Address) -> bool {
         if self.board.fault_injection {
-            let shard = address.shard(self.board.shards);
-            self.control(usize::from(shard.0) % self.board.lines.len(), Control::Panic(address));
+            self.control_shard(address.shard(self.board.shards), Control::Panic(address));
         }
         self.board.fault_injection
     }
@@ -149,6 +172,14 @@ impl Router {
     /// Lets asks in, or no longer.
     pub(super) fn set_open(&self, open: bool) {
         self.board.open.store(open, Ordering::Release);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.board.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn beyond(&self) -> &dyn Beyond {
+        &*self.board.beyond
     }
 
     pub(super) fn gauges(&self, shard: Shard) -> &Gauges {
@@ -162,6 +193,11 @@ impl Router {
     pub(super) fn control(&self, thread: usize, control: Control) {
         // A thread that is gone has nothing left to control.
         let _ = self.board.lines[thread].send(Post::Control(Box::new(control)));
+    }
+
+    /// To the thread of a shard, whether it lives here or not.
+    pub(super) fn control_shard(&self, shard: Shard, control: Control) {
+        self.control(usize::from(shard.0) % self.board.lines.len(), control);
     }
 
     /// To the thread that runs a shard. Lost when that thread has ended: the waiter is dropped and says unknown.

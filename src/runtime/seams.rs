@@ -6,15 +6,52 @@ use actors::address::{Address, Kind};
 use actors::feed::Feed;
 use actors::gateway::Call;
 use actors::ids::Shard;
+use actors::message::Message;
 use actors::notice::Letter;
 
 use super::load::Recovery;
 
-/// Takes the public changes; the board does.
+/// Takes the public changes; the board does, and in a cluster whoever passes them on to other nodes.
 pub trait FeedSink: Send + Sync + 'static {
-    /// Changes and pictures in the order in which their shard made them durable. Called before the answers of the same
-    /// append are released, so that whoever has an answer finds it on the board.
-    fn publish(&self, feed: Vec<Feed>);
+    /// Changes and pictures of one shard in the order in which it made them durable. Called before the answers of the
+    /// same append are released, so that whoever has an answer finds it on the board.
+    fn publish(&self, shard: Shard, feed: Vec<Feed>);
+
+    /// The pictures of all cells of a shard went out, each with everything before it: when the shard came to this node,
+    /// and whenever they were asked for.
+    fn pictured(&self, shard: Shard) {
+        let _ = shard;
+    }
+}
+
+/// What is beyond this node: the other nodes of a cluster.
+pub trait Beyond: Send + Sync + 'static {
+    /// Whether there is no other node. Then a shard that somebody else has written to is a reason to stop.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
+    /// A message for a machine whose shard does not live here; may be lost, since whoever owes it tells it again.
+    fn tell(&self, to: Address, message: Message);
+
+    /// Somebody else has written to the shard's journal: it is another node's now and was dropped here. What waited for
+    /// the refused record was not done.
+    fn fenced(&self, shard: Shard);
+}
+
+/// An embedded node: nobody is beyond it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alone;
+
+impl Beyond for Alone {
+    fn is_alone(&self) -> bool {
+        true
+    }
+
+    /// Only while the node stops: told again after the start.
+    fn tell(&self, _: Address, _: Message) {}
+
+    fn fenced(&self, _: Shard) {}
 }
 
 /// Carries out what machines want done in the world. Outcomes come back as messages to `from`.

@@ -1,15 +1,17 @@
 //! The shard: its cells, its log, and the one place that tells anybody anything.
 //!
 //! Owns the way of a message to its cell, the one append in flight and the release of what became durable: public
-//! changes first, then answers, then effects. What happens when a machine or the journal breaks is in [`mending`].
+//! changes first, then answers, then effects. What happens when a machine or the journal breaks is in [`mending`], how the
+//! shard ends its life on this node in [`leaving`].
 
+mod leaving;
 mod mending;
 
 use std::cell::{Cell as Local, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use actors::address::{Address, Kind};
@@ -25,6 +27,7 @@ use tokio::sync::{Notify, oneshot};
 use super::Settings;
 use super::cells::{AnyCell, Arrival, SnapshotRequest, creates};
 use super::commit::ShardLog;
+use super::control::Life;
 use super::failure::Failure;
 use super::format::FormatError;
 use super::gauges::Gauges;
@@ -34,6 +37,7 @@ use super::recovery::Restored;
 use super::release::{Release, Told};
 use super::router::Parcel;
 use super::seams::Committed;
+use super::snapshotting::Rounds;
 use crate::journal::Seq;
 
 /// What the shard does with a command.
@@ -43,13 +47,14 @@ pub(super) enum Gate {
     Open,
     /// Only reads are answered; others get this failure.
     ReadOnly(&'static Failure),
-    /// Nothing is answered any more.
-    Stopped,
+    /// Nothing is answered any more; everybody gets this failure.
+    Closed(&'static Failure),
 }
 
 /// See the module's charter. Lives on one thread.
 pub(super) struct ShardHost {
     id: actors::ids::Shard,
+    life: Life,
     node: Arc<Node>,
     host: Weak<Host>,
     log: RefCell<ShardLog<Release>>,
@@ -63,13 +68,22 @@ pub(super) struct ShardHost {
     away: Local<usize>,
     /// Entries since the last round of snapshots.
     entries: Local<u64>,
+    rounds: Local<Rounds>,
+    /// The latest moment that the shard's machines have seen, at first that of its last record.
+    latest: Local<Millis>,
+    /// Whether the shard lives here and lets somebody in; for the snapshots' thread as well.
+    here: Arc<AtomicBool>,
+    /// The shard's life on this node has ended.
+    left: Notify,
 }
 
 impl ShardHost {
-    pub(super) fn new(host: &Rc<Host>, id: actors::ids::Shard, durable: Seq) -> Self {
+    /// A shard whose last record is `durable` and was written at `floor`.
+    pub(super) fn new(host: &Rc<Host>, id: actors::ids::Shard, durable: Seq, floor: Millis) -> Self {
         let node = host.node().clone();
         let shard = Self {
             id,
+            life: node.next_life(),
             host: Rc::downgrade(host),
             log: RefCell::new(ShardLog::new(durable, node.settings.limits)),
             cells: RefCell::default(),
@@ -78,8 +92,13 @@ impl ShardHost {
             broken: RefCell::default(),
             away: Local::new(0),
             entries: Local::new(0),
+            rounds: Local::new(Rounds::begin()),
+            latest: Local::new(floor),
+            here: Arc::new(AtomicBool::new(true)),
+            left: Notify::new(),
             node,
         };
+        shard.gauges().life_began();
         shard.gauges().durable.store(durable.0, Ordering::Relaxed);
         shard.set_gate(Gate::Open);
         shard
@@ -88,20 +107,34 @@ impl ShardHost {
     /// Starts the cells of what was brought back and publishes their pictures.
     pub(super) fn populate(self: &Rc<Self>, restored: Restored, feed: &mut Vec<Feed>) {
         for (address, recovered) in restored.machines {
-            picture(&recovered.machine, feed);
+            recovered.machine.picture(feed);
             self.entries.set(self.entries.get() + u64::from(recovered.changed));
             self.start(address, recovered.machine, recovered.changed || recovered.snapshot.is_none());
         }
     }
 
+    /// Takes commands if the journal does, appends, and lets its machines wake.
+    pub(super) fn serve(self: &Rc<Self>) {
+        self.reopen();
+        tokio::task::spawn_local(self.clone().commit());
+        self.wake_all();
+    }
+
     fn start(self: &Rc<Self>, address: Address, machine: AnyMachine, changed: bool) {
-        self.gauges().cell_made(address.kind());
         let cell = AnyCell::start(address.clone(), machine, changed, self);
         self.cells.borrow_mut().insert(address, cell);
     }
 
     pub(super) fn id(&self) -> actors::ids::Shard {
         self.id
+    }
+
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    pub(super) fn here(&self) -> &Arc<AtomicBool> {
+        &self.here
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -120,8 +153,11 @@ impl ShardHost {
         self.node.router.gauges(self.id)
     }
 
+    /// The time of the shard's machines. It never goes back, also when the shard comes from a node whose clock is ahead.
     pub(super) fn now(&self) -> Millis {
-        crate::clock::now()
+        let now = crate::clock::now().max(self.latest.get());
+        self.latest.set(now);
+        now
     }
 
     fn set_gate(&self, gate: Gate) {
@@ -150,7 +186,7 @@ impl ShardHost {
         };
         let pushed = match self.gate() {
             Gate::Open | Gate::ReadOnly(_) => cell.push(message, Arrival { key, waiter, at }, self),
-            Gate::Stopped => Err((waiter, Failure::STOPPING)),
+            Gate::Closed(failure) => Err((waiter, failure.clone())),
         };
         if let Err((waiter, failure)) = pushed {
             self.turn_away(cell.kind(), waiter, failure);
@@ -162,7 +198,7 @@ impl ShardHost {
             (Gate::ReadOnly(failure), _) if creates => Err(failure.clone()),
             (Gate::Open | Gate::ReadOnly(_), Some(refusal)) => Ok(Answer { result: Err(refusal), replayed: false }),
             (Gate::Open | Gate::ReadOnly(_), None) => Err(Failure::MISSENT),
-            (Gate::Stopped, _) => Err(Failure::STOPPING),
+            (Gate::Closed(failure), _) => Err(failure.clone()),
         }
     }
 
@@ -170,7 +206,7 @@ impl ShardHost {
         match (&failure, &waiter) {
             (Failure::Overloaded { .. }, Some(_)) => self.node.hooks.overloaded(kind),
             (Failure::Overloaded { .. }, None) => self.node.hooks.dropped(kind),
-            (Failure::Unavailable { .. } | Failure::Unknown, _) => {}
+            (Failure::Unavailable { .. } | Failure::Elsewhere | Failure::Unknown, _) => {}
         }
         if let Some(waiter) = waiter {
             let _ = waiter.send(Err(failure));
@@ -219,8 +255,16 @@ impl ShardHost {
         reached
     }
 
-    /// Appends what was written, one record at a time, for as long as the shard lives.
-    pub(super) async fn commit(self: Rc<Self>) {
+    /// Appends what was written, one record at a time, for as long as the shard lives here.
+    async fn commit(self: Rc<Self>) {
+        tokio::select! {
+            biased;
+            () = self.when_left() => {}
+            () = self.append_all() => {}
+        }
+    }
+
+    async fn append_all(self: &Rc<Self>) {
         loop {
             let next = self.log.borrow_mut().begin();
             let Some(append) = next else {
@@ -263,7 +307,7 @@ impl ShardHost {
         }
         if !feed.is_empty() {
             self.node.router.hub().released(&feed);
-            self.node.feed.publish(feed);
+            self.node.feed.publish(self.id, feed);
         }
         for release in releases {
             match release {
@@ -330,8 +374,12 @@ impl ShardHost {
 
     /// No turn any more.
     pub(super) fn stop(&self) {
-        self.set_gate(Gate::Stopped);
+        self.set_gate(Gate::Closed(&Failure::STOPPING));
         self.refuse_queued();
+    }
+
+    pub(super) fn rounds(&self) -> &Local<Rounds> {
+        &self.rounds
     }
 
     /// Entries since this was last called: begins a round of snapshots.
@@ -356,15 +404,5 @@ impl ShardHost {
             cell.mark_changed();
         }
         self.entries.set(self.entries.get() + 1);
-    }
-}
-
-fn picture(machine: &AnyMachine, feed: &mut Vec<Feed>) {
-    match machine {
-        AnyMachine::Event(machine) => machine.picture(feed),
-        AnyMachine::Block(machine) => machine.picture(feed),
-        AnyMachine::Orders(machine) => machine.picture(feed),
-        AnyMachine::Payments(machine) => machine.picture(feed),
-        AnyMachine::Notifier(machine) => machine.picture(feed),
     }
 }

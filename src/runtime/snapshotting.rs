@@ -3,11 +3,12 @@
 //! Owns the rounds. In a round each cell of a shard that has changed encodes itself between two turns, together with the
 //! record up to which it is complete; only when that record is durable do the bytes go to the [`Writer`]'s thread, which
 //! stores and verifies them. When all cells of the round are stored, the journal is told what it may cut. A round that
-//! misses a cell cuts nothing. Where snapshots are kept is the [`Shelf`]'s business.
+//! misses a cell cuts nothing. A shard that leaves the node has no rounds any more, and what of its last one has not
+//! reached the shelf does not get there: the journal is its next owner's to cut. Where snapshots are kept is the [`Shelf`]'s business.
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -33,6 +34,8 @@ const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
 /// What the writer's thread is given, and whom it tells whether it was done.
 struct Job {
     shard: Shard,
+    /// Whether the shard still lives here.
+    here: Arc<AtomicBool>,
     work: Work,
     done: oneshot::Sender<bool>,
 }
@@ -52,7 +55,10 @@ impl Writer {
     pub(super) fn start(shelf: Arc<dyn Shelf>, journal: Arc<dyn Journal>) -> std::io::Result<(Writer, JoinHandle<()>)> {
         let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
-            while let Some(Job { shard, work, done }) = waiting.blocking_recv() {
+            while let Some(Job { shard, here, work, done }) = waiting.blocking_recv() {
+                if !here.load(Ordering::Acquire) {
+                    continue;
+                }
                 let result = work.run(shard, &*shelf, &*journal);
                 if let Err(error) = &result {
                     error!(shard = shard.0, %error, "snapshots not stored, the journal is kept");
@@ -64,10 +70,10 @@ impl Writer {
     }
 
     /// Hands work over, waiting while the writer is behind; the receiver says later whether it was done.
-    async fn give(&self, shard: Shard, work: Work) -> oneshot::Receiver<bool> {
+    async fn give(&self, shard: &ShardHost, work: Work) -> oneshot::Receiver<bool> {
         let (done, result) = oneshot::channel();
         // A writer that is gone drops the sender: the round sees that nothing was done.
-        let _ = self.jobs.send(Job { shard, work, done }).await;
+        let _ = self.jobs.send(Job { shard: shard.id(), here: shard.here().clone(), work, done }).await;
         result
     }
 }
@@ -101,6 +107,42 @@ struct Round<'a> {
     bytes: usize,
 }
 
+/// Where a shard stands with its rounds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rounds {
+    began: Instant,
+    /// The last round found nothing changed.
+    settled: bool,
+}
+
+impl Rounds {
+    pub(super) fn begin() -> Self {
+        Self { began: Instant::now(), settled: false }
+    }
+}
+
+/// A round of the shard if its time or its number of changes has come.
+///
+/// The journal is cut behind the second newest snapshots. So a shard that has become quiet gets rounds until one finds
+/// nothing changed: without it, its last records would keep old segments for ever, and a journal that is full would stay
+/// full, because nothing can change any more.
+pub(super) async fn round_if_due(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Hooks) {
+    if shard.is_leaving() {
+        return;
+    }
+    let (changed, settings) = (shard.entries(), shard.settings());
+    let Rounds { began, settled } = shard.rounds().get();
+    let due = (changed > 0 || !settled) && began.elapsed() >= settings.snapshot_interval;
+    if due || changed >= settings.snapshot_changes_max {
+        let began = Instant::now();
+        shard.rounds().set(Rounds { began, settled });
+        let settled = round(shard, writer, hooks).await && changed == 0;
+        shard.rounds().set(Rounds { began, settled });
+    } else if changed == 0 && settled {
+        note_all_stored(shard);
+    }
+}
+
 /// Takes every cell of the shard that has changed; says whether all of the shard is stored.
 pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Hooks) -> bool {
     let began = Instant::now();
@@ -124,7 +166,10 @@ pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Ho
         round.touch(unchanged).await;
     }
     complete &= round.all_done().await;
-    if complete && writer.give(shard.id(), Work::Cut).await.await == Ok(true) {
+    if shard.is_leaving() {
+        return false;
+    }
+    if complete && writer.give(shard, Work::Cut).await.await == Ok(true) {
         note_all_stored(shard);
         hooks.snapshotted(shard.id(), count, round.bytes, began.elapsed());
     } else {
@@ -134,7 +179,10 @@ pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Ho
 }
 
 /// Everything that the shard knows is in its snapshots at this moment: they are not old because nothing happens.
-pub(super) fn note_all_stored(shard: &ShardHost) {
+fn note_all_stored(shard: &ShardHost) {
+    if shard.is_leaving() {
+        return;
+    }
     shard.gauges().snapshot_at.store(shard.now().0, Ordering::Relaxed);
 }
 
@@ -159,7 +207,7 @@ impl Round<'_> {
         if !self.ready.is_empty() {
             self.ready_bytes = 0;
             let (snapshots, cells) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.cells));
-            self.given.push((cells, self.writer.give(self.shard.id(), Work::Put(snapshots)).await));
+            self.given.push((cells, self.writer.give(self.shard, Work::Put(snapshots)).await));
         }
     }
 
@@ -167,7 +215,7 @@ impl Round<'_> {
     async fn touch(&mut self, unchanged: Vec<(Address, Seq)>) {
         let names = unchanged.iter().map(|(cell, seq)| (format::encode_address(cell), *seq)).collect();
         let cells = unchanged.into_iter().map(|(cell, _)| cell).collect();
-        self.given.push((cells, self.writer.give(self.shard.id(), Work::Touch(names)).await));
+        self.given.push((cells, self.writer.give(self.shard, Work::Touch(names)).await));
     }
 
     async fn all_done(&mut self) -> bool {

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod away;
 mod breakage;
 mod double;
+mod following;
+mod moving;
 mod order;
 mod restart;
 mod storage;
@@ -11,11 +14,13 @@ mod storage;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use actors::address::{Address, Kind};
 use actors::event::{self, EventSpec, Patch, Rules};
 use actors::feed::Feed;
 use actors::gateway::Call;
+use actors::ids::Shard;
 use actors::keyed::{Answer, Asked};
 use actors::message::{Message, Reply};
 use actors::money::Currency;
@@ -24,7 +29,7 @@ use actors::policy::Policy;
 use actors::time::{Millis, Span};
 use tokio::sync::mpsc;
 
-use super::{Failure, FeedSink, Hooks, Outward, Parts, Router, Runtime, Settings};
+use super::{Alone, Beyond, Failure, FeedSink, Hooks, Outward, Parts, Router, Runtime, Settings};
 use double::{Held, JournalDouble, ShelfDouble};
 
 /// A runtime with one shard and everything around it in the test's hands.
@@ -42,6 +47,11 @@ struct World {
 }
 
 impl World {
+    fn new() -> (Arc<World>, mpsc::UnboundedReceiver<Feed>) {
+        let (sender, feed) = mpsc::unbounded_channel();
+        (Arc::new(World { feed: sender, log: Mutex::default() }), feed)
+    }
+
     fn note(&self, what: impl Into<String>) {
         self.log.lock().unwrap().push(what.into());
     }
@@ -52,8 +62,29 @@ impl World {
 }
 
 impl FeedSink for World {
-    fn publish(&self, feed: Vec<Feed>) {
-        feed.into_iter().for_each(|change| drop(self.feed.send(change)));
+    fn publish(&self, _: Shard, feed: Vec<Feed>) {
+        for change in feed {
+            self.note(match &change {
+                Feed::Event(event) => format!("public {}", event.spec.name),
+                Feed::Board(_) | Feed::Seats(_) | Feed::Order(..) | Feed::Sought(_) => "public other".to_owned(),
+            });
+            let _ = self.feed.send(change);
+        }
+    }
+
+    fn pictured(&self, shard: Shard) {
+        self.note(format!("pictured {}", shard.0));
+    }
+}
+
+/// The world of a node that is not alone.
+impl Beyond for World {
+    fn tell(&self, to: Address, _: Message) {
+        self.note(format!("beyond {to:?}"));
+    }
+
+    fn fenced(&self, shard: Shard) {
+        self.note(format!("fenced {}", shard.0));
     }
 }
 
@@ -93,24 +124,30 @@ fn policy() -> Policy {
     Policy { shards: 1, ..Policy::default() }
 }
 
+/// The parts of an embedded node.
+fn parts(journal: &Arc<JournalDouble>, shelf: &Arc<ShelfDouble>, settings: Settings, world: &Arc<World>) -> Parts {
+    Parts {
+        journal: journal.clone(),
+        snapshots: shelf.clone(),
+        policy: policy(),
+        settings,
+        feed: world.clone(),
+        outward: world.clone(),
+        hooks: world.clone(),
+        beyond: Arc::new(Alone),
+    }
+}
+
 impl Story {
     fn start(journal: &Arc<JournalDouble>) -> Story {
         Story::start_with(journal, &Arc::default(), settings())
     }
 
     fn start_with(journal: &Arc<JournalDouble>, shelf: &Arc<ShelfDouble>, settings: Settings) -> Story {
-        let (sender, feed) = mpsc::unbounded_channel();
-        let world = Arc::new(World { feed: sender, log: Mutex::default() });
-        let runtime = Runtime::start(Parts {
-            journal: journal.clone(),
-            snapshots: shelf.clone(),
-            policy: policy(),
-            settings,
-            feed: world.clone(),
-            outward: world.clone(),
-            hooks: world.clone(),
-        });
-        Story { journal: journal.clone(), world, feed, runtime: runtime.unwrap() }
+        let (world, feed) = World::new();
+        let parts = parts(journal, shelf, settings, &world);
+        let runtime = Runtime::start(parts, &[Shard(0)]).unwrap();
+        Story { journal: journal.clone(), world, feed, runtime }
     }
 
     fn router(&self) -> Router {
@@ -166,6 +203,16 @@ fn name(answer: Result<Answer<Reply>, Failure>) -> String {
         panic!("not an event");
     };
     event.spec.name
+}
+
+/// Waits until something is so.
+async fn until(so: impl Fn() -> bool) {
+    let waited = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waited).await.expect("it becomes so within half a minute");
 }
 
 /// Whether a future has its answer already.

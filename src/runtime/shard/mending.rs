@@ -1,7 +1,8 @@
 //! Mending: what a shard does when a machine panics or the journal does not acknowledge.
 //!
-//! Surely not written means back to the durable state; not known means that the node stops. A cell that is away gets no
-//! turn until snapshot and journal have brought it back.
+//! Surely not written means back to the durable state; not known means that the node stops. Not this node's to write any
+//! more means that the shard leaves, or, on a node that is alone, that the node stops. A cell that is away gets no turn
+//! until snapshot and journal have brought it back.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::{Gate, ShardHost};
 use crate::journal::{AppendError, Seq, Status, Unavailable};
 
 static DISK_FULL: Failure = Failure::not_writable("disk full");
-static JOURNAL_AWAY: Failure = Failure::not_writable("journal does not answer");
+static AWAY: Failure = Failure::not_writable("journal cannot be reached");
 static QUEUE_FULL: Failure = Failure::not_writable("journal is behind");
 static TOO_LARGE: Failure = Failure::not_writable("record too large");
 
@@ -25,7 +26,7 @@ static TOO_LARGE: Failure = Failure::not_writable("record too large");
 const REBUILD_AGAIN: Duration = Duration::from_secs(5);
 
 impl ShardHost {
-    pub(super) fn not_acknowledged(&self, error: &AppendError) {
+    pub(super) fn not_acknowledged(self: &Rc<Self>, error: &AppendError) {
         self.node.hooks.append_failed(self.id);
         match error {
             AppendError::Unavailable { reason } => match reason {
@@ -34,8 +35,20 @@ impl ShardHost {
                 Unavailable::TooLarge { .. } => self.roll_back(&TOO_LARGE, error),
                 Unavailable::Stopped | Unavailable::Closed => self.give_up(&Failure::STOPPING, error),
             },
+            AppendError::Fenced { .. } if !self.node.router.beyond().is_alone() => self.fenced(error),
             AppendError::Unknown { .. } | AppendError::Fenced { .. } => self.give_up(&Failure::Unknown, error),
         }
+    }
+
+    /// Another node owns the shard: what waited was surely not written, and what the cells are ahead is thrown away with
+    /// them.
+    fn fenced(self: &Rc<Self>, error: &AppendError) {
+        warn!(shard = self.id.0, %error, "another node has written to the shard, it leaves");
+        self.fail_waiting(&Failure::Elsewhere);
+        if let Some(host) = self.host.upgrade() {
+            host.forget(self);
+        }
+        self.node.router.beyond().fenced(self.id);
     }
 
     /// Surely not written: what waited was not done, and every cell that is ahead goes back to what is durable.
@@ -58,7 +71,7 @@ impl ShardHost {
     /// Not known, or not this node's to write any more: nothing may be told, and the node must stop.
     fn give_up(&self, failure: &Failure, error: &AppendError) {
         error!(shard = self.id.0, %error, "journal cannot be trusted any more, the node must stop");
-        self.set_gate(Gate::Stopped);
+        self.set_gate(Gate::Closed(&Failure::STOPPING));
         self.fail_waiting(failure);
         self.node.fatal(format!("shard {}: {error}", self.id.0));
         self.refuse_queued();
@@ -75,7 +88,7 @@ impl ShardHost {
     }
 
     /// Everybody who still waits for a turn hears that it will not come.
-    pub(in super::super) fn refuse_queued(&self) {
+    pub(super) fn refuse_queued(&self) {
         for cell in self.cells.borrow().values() {
             self.end_waits(cell, Millis(u64::MAX), &Failure::STOPPING);
         }
@@ -99,17 +112,19 @@ impl ShardHost {
     pub(super) fn bring_back(&self, cells: Vec<Address>) {
         if !cells.is_empty() {
             self.away.set(self.away.get() + cells.len());
-            self.node.rebuild(self.id, cells);
+            self.node.rebuild(self.id, self.life, cells);
         }
     }
 
     /// Cells were brought back from snapshot and journal, or could not be: then it is tried again for as long as it takes.
     pub(in super::super) fn brought_back(self: &Rc<Self>, addresses: Vec<Address>, restored: Option<Restored>) {
         let Some(restored) = restored else {
-            let shard = self.clone();
+            let shard = Rc::downgrade(self);
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(REBUILD_AGAIN).await;
-                shard.node.rebuild(shard.id, addresses);
+                if let Some(shard) = shard.upgrade().filter(|shard| !shard.has_left()) {
+                    shard.node.rebuild(shard.id, shard.life, addresses);
+                }
             });
             return;
         };
@@ -135,7 +150,10 @@ impl ShardHost {
                 self.wake_all();
             }
             (Status::DiskFull, Gate::Open) => self.set_gate(Gate::ReadOnly(&DISK_FULL)),
-            (Status::Away { .. }, Gate::Open) => self.set_gate(Gate::ReadOnly(&JOURNAL_AWAY)),
+            (Status::Away { reason }, Gate::Open) => {
+                warn!(shard = self.id.0, reason, "commands are not taken until the journal answers");
+                self.set_gate(Gate::ReadOnly(&AWAY));
+            }
             (Status::Stopped { reason }, Gate::Open | Gate::ReadOnly(_)) => {
                 self.give_up(&Failure::Unknown, &AppendError::Unknown { reason });
             }

@@ -1,7 +1,7 @@
 //! A journal and a shelf in memory: the journal acknowledges, refuses or waits as the test wants.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use actors::ids;
 use futures_util::future::BoxFuture;
@@ -30,6 +30,7 @@ pub(super) struct JournalDouble {
     shards: Mutex<HashMap<u16, Records>>,
     /// Whether appends wait for the test.
     holding: Mutex<bool>,
+    reading: Mutex<()>,
     holds: mpsc::UnboundedSender<Held>,
     held: tokio::sync::Mutex<mpsc::UnboundedReceiver<Held>>,
     health: watch::Sender<Health>,
@@ -39,7 +40,8 @@ impl Default for JournalDouble {
     fn default() -> Self {
         let (holds, held) = mpsc::unbounded_channel();
         let health = watch::Sender::new(Health { status: Status::Serving, space: Space::default() });
-        Self { shards: Mutex::default(), holding: Mutex::new(false), holds, held: held.into(), health }
+        let (shards, holding, reading) = (Mutex::default(), Mutex::new(false), Mutex::default());
+        Self { shards, holding, reading, holds, held: held.into(), health }
     }
 }
 
@@ -55,6 +57,17 @@ impl JournalDouble {
     pub(super) fn acknowledge(&self, held: Held) {
         let seq = self.keep(held.shard, held.after, held.record);
         held.done.send(Ok(seq)).unwrap();
+    }
+
+    /// The record becomes durable although nobody waits for it any more.
+    pub(super) fn land(&self, held: Held) {
+        assert!(held.done.is_closed(), "whoever appended has left");
+        self.keep(held.shard, held.after, held.record);
+    }
+
+    /// Nothing is read while this is kept.
+    pub(super) fn no_replay(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().unwrap()
     }
 
     pub(super) fn refuse(&self, held: Held, error: AppendError) {
@@ -103,6 +116,7 @@ impl Journal for JournalDouble {
     }
 
     fn replay(&self, after: &[(Shard, Seq)], visit: &mut Visit<'_>) -> Result<Vec<(Shard, Seq)>, ReplayError> {
+        let _reading = self.reading.lock().unwrap();
         let shards = self.shards.lock().unwrap();
         let none = Records::default();
         let found = |shard: Shard| shards.get(&shard.0).unwrap_or(&none);

@@ -17,9 +17,8 @@ struct Node {
 fn start(dir: &Path, settings: Settings) -> Node {
     let options = Options { segment_bytes: 1 << 20, group_bytes_max: 1 << 18, ..Options::default() };
     let journal = Arc::new(Embedded::open(&dir.join("journal"), options, Arc::new(Silent)).unwrap().0);
-    let (sender, _) = mpsc::unbounded_channel();
-    let world = Arc::new(World { feed: sender, log: Mutex::default() });
-    let runtime = Runtime::start(Parts {
+    let (world, _) = World::new();
+    let parts = Parts {
         journal: journal.clone(),
         snapshots: Arc::new(Snapshots::open(&dir.join("snapshots"), 1 << 20).unwrap().0),
         policy: Policy { shards: SHARDS, ..Policy::default() },
@@ -27,8 +26,10 @@ fn start(dir: &Path, settings: Settings) -> Node {
         feed: world.clone(),
         outward: world.clone(),
         hooks: world,
-    });
-    Node { runtime: runtime.unwrap(), journal }
+        beyond: Arc::new(Alone),
+    };
+    let shards: Vec<_> = (0..SHARDS).map(actors::ids::Shard).collect();
+    Node { runtime: Runtime::start(parts, &shards).unwrap(), journal }
 }
 
 impl Node {
