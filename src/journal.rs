@@ -4,6 +4,7 @@
 //! must never know what a record means; the machines and the runtime are strangers here.
 //!
 //! - [`embedded`] is the journal of one node: preallocated segment files and one committer thread.
+//! - [`jetstream`] is the journal of a cluster: conditional appends to NATS JetStream.
 //! - [`log`] is the same journal without the thread: format, append, recover, replay, truncate on a [`Disk`].
 //! - [`conformance`] is the suite that every implementation must pass, [`sim_disk`] the disk that breaks on purpose.
 //! - [`inspect`] reads a journal from outside, for `stampede journal verify|dump`.
@@ -14,6 +15,7 @@ mod disk;
 pub mod embedded;
 mod format;
 pub mod inspect;
+pub mod jetstream;
 pub mod log;
 mod observer;
 mod recovery;
@@ -271,10 +273,10 @@ pub enum Status {
     Serving,
     /// Refuses it with [`Unavailable::DiskFull`] until there is space; reads go on.
     DiskFull,
-    /// Cannot be reached, or does not say what became of an append: what was handed over stays unresolved, nothing new
-    /// should be; ends by itself.
+    /// Takes it, but cannot say when it will be durable: the servers that store it do not answer. It serves again by
+    /// itself; until then callers should take in no more.
     Away {
-        /// What is the matter.
+        /// What does not answer.
         reason: String,
     },
     /// Refuses it for ever: the node must stop.

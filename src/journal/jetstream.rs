@@ -4,4 +4,4 @@ pub mod append;
 mod envelope;
 
 pub use append::{Position, Purpose, Tail};
-pub use envelope::{Envelope, EnvelopeError, Kind, Mark, Owner};
+pub use envelope::{Envelope, EnvelopeError, Head, Kind, Mark, Owner, seal};

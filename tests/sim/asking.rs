@@ -58,7 +58,7 @@ impl<S: Site> World<S> {
         let acknowledged = self.truth.acknowledged(to.shard(self.plan.policy.shards));
         self.crowd.asking[number].known.push(acknowledged);
         let asking = &self.crowd.asking[number];
-        let caller = Caller { wish: number, attempt: asking.attempt, errand: None };
+        let caller = Caller { wish: number, attempt: asking.attempt, errand: None, edge: None };
         match (&asking.wish, &asked.command) {
             (Wish::Hold(_, want), _) => {
                 if let Some(hold) = asking.made.last().and_then(|made| made.first()) {
@@ -157,7 +157,7 @@ impl<S: Site> World<S> {
     }
 
     /// What the node said was surely not done may not be found.
-    fn must_not_be_done(&self, caller: Caller) -> Step {
+    pub(crate) fn must_not_be_done(&self, caller: Caller) -> Step {
         let made = self.crowd.asking[caller.wish].made.get(caller.attempt as usize - 1);
         for hold in made.into_iter().flatten() {
             let found = self.truth.model.blocks.values().any(|block| block.holds.contains_key(hold));

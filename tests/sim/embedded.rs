@@ -56,14 +56,14 @@ pub(crate) struct Embedded {
     boards: Boards,
 }
 
-/// What happens to the node. Events of an earlier life are void.
+/// What happens to the node.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
-    Commit { life: u64 },
-    Sync { life: u64 },
+    Commit { place: Place },
+    Sync { place: Place },
     /// Is there space again?
-    Space { life: u64 },
-    Rebuilt { life: u64, shard: usize, cells: Vec<Address> },
+    Space { place: Place },
+    Rebuilt { place: Place, shard: usize, cells: Vec<Address> },
     PowerCut,
     Kill,
     Restart,
@@ -96,6 +96,10 @@ impl Site for Embedded {
     ];
     const COUNTS: &'static [&'static str] = &[];
 
+    fn plan(chance: &mut Chance) -> Plan {
+        Plan::draw(chance)
+    }
+
     fn new(_: &Plan, chance: &mut Chance) -> Self {
         Self {
             disk: Arc::new(SimDisk::new(chance.draw())),
@@ -121,16 +125,22 @@ impl Site for Embedded {
         }
     }
 
-    fn happen(world: &mut World<Self>, event: Happening) -> Step {
-        let now = world.site.life;
+    fn place(event: &Happening) -> Option<Place> {
         match event {
-            Happening::Commit { life } if life == now => world.commit(),
-            Happening::Sync { life } if life == now => world.sync(),
-            Happening::Space { life } if life == now => world.look_for_space(),
-            Happening::Rebuilt { life, shard, cells } if life == now => world.rebuilt(shard, &cells),
-            Happening::Commit { .. } | Happening::Sync { .. } | Happening::Space { .. } | Happening::Rebuilt { .. } => {
-                Ok(())
-            }
+            Happening::Commit { place }
+            | Happening::Sync { place }
+            | Happening::Space { place }
+            | Happening::Rebuilt { place, .. } => Some(*place),
+            _ => None,
+        }
+    }
+
+    fn happen(world: &mut World<Self>, event: Happening) -> Step {
+        match event {
+            Happening::Commit { .. } => world.commit(),
+            Happening::Sync { .. } => world.sync(),
+            Happening::Space { .. } => world.look_for_space(),
+            Happening::Rebuilt { shard, cells, .. } => world.rebuilt(shard, &cells),
             Happening::Restart => world.restart(),
             fault => world.fault(fault),
         }
@@ -170,8 +180,9 @@ impl Site for Embedded {
         Ok(())
     }
 
-    fn answer(world: &mut World<Self>, _: Place, caller: Caller, answer: Result<Answer<Reply>, Failure>) {
+    fn answer(world: &mut World<Self>, _: Place, caller: Caller, answer: Result<Answer<Reply>, Failure>) -> Step {
         world.reply(caller, answer);
+        Ok(())
     }
 
     fn tell(world: &mut World<Self>, from: Place, to: Address, mail: Mail) -> Step {
@@ -207,6 +218,10 @@ impl Site for Embedded {
         let mut pictures = Vec::new();
         truth.machines.values().for_each(|machine| picture(machine, &mut pictures));
         pictures.iter().try_for_each(|picture| self.boards.compare(picture))
+    }
+
+    fn rests(_: &World<Self>) -> bool {
+        false
     }
 
     fn end_check(world: &mut World<Self>) -> Step {

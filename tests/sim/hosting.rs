@@ -30,8 +30,7 @@ impl<S: Site> World<S> {
     /// A message reaches a process.
     pub(crate) fn arrive(&mut self, place: Place, to: Address, mail: Mail) -> Step {
         if let Err(failure) = S::lets_in(self, place, &to, &mail) {
-            self.unanswered(place, mail.from, failure);
-            return Ok(());
+            return self.unanswered(place, mail.from, failure);
         }
         let shard = self.shard_of(&to);
         let Some(host) = self.site.host(place, shard) else { return Ok(()) };
@@ -54,10 +53,8 @@ impl<S: Site> World<S> {
         Ok(())
     }
 
-    fn unanswered(&mut self, from: Place, caller: Option<Caller>, failure: Failure) {
-        if let Some(caller) = caller {
-            S::answer(self, from, caller, Err(failure));
-        }
+    fn unanswered(&mut self, from: Place, caller: Option<Caller>, failure: Failure) -> Step {
+        caller.map_or(Ok(()), |caller| S::answer(self, from, caller, Err(failure)))
     }
 
     pub(crate) fn timer(&mut self, place: Place, address: &Address) -> Step {
@@ -94,7 +91,7 @@ impl<S: Site> World<S> {
             _ => clock,
         };
         if mail.is_empty() && due.is_none_or(|due| due > now) {
-            self.turned_away(place, turned_away);
+            self.turned_away(place, turned_away)?;
             return self.rearm(place, address);
         }
         let panics_after = cell.panic_next.take().map(|after| after % (mail.len() + 1));
@@ -111,15 +108,13 @@ impl<S: Site> World<S> {
             !only_woke || again.is_none(),
             "{address:?} is due at {again:?} after its turn at {now:?}: it would never rest"
         );
-        self.turned_away(place, turned_away);
+        self.turned_away(place, turned_away)?;
         self.turned(place, address, outcome, (last, callers, panics_after.is_some()))?;
         self.rearm(place, address)
     }
 
-    pub(crate) fn turned_away(&mut self, place: Place, callers: Vec<Caller>) {
-        for caller in callers {
-            self.unanswered(place, Some(caller), Failure::NotDone);
-        }
+    pub(crate) fn turned_away(&mut self, place: Place, callers: Vec<Caller>) -> Step {
+        callers.into_iter().try_for_each(|caller| S::answer(self, place, caller, Err(Failure::NotDone)))
     }
 
     fn turned(
@@ -142,11 +137,11 @@ impl<S: Site> World<S> {
         match outcome {
             Outcome::Panicked(what) => {
                 must!(planned, "{address:?} panicked: {what}");
-                self.panicked(place, address, last, callers);
+                self.panicked(place, address, last, callers)?;
             }
             Outcome::Wrote(_) => {
                 if self.bug == Some(Planted::AnswersBeforeAppend) {
-                    self.tell_early(place, shard);
+                    self.tell_early(place, shard)?;
                 }
                 S::wrote(self, place, shard);
             }
@@ -157,23 +152,22 @@ impl<S: Site> World<S> {
     }
 
     /// Planted: what waits for the journal is told at once.
-    fn tell_early(&mut self, place: Place, shard: Shard) {
-        let Some(host) = self.site.host(place, shard) else { return };
+    fn tell_early(&mut self, place: Place, shard: Shard) -> Step {
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
         let early: Vec<_> = host.log.waiting_mut().flat_map(|told| std::mem::take(&mut told.answers)).collect();
-        for (caller, answer) in early {
-            S::answer(self, place, caller, Ok(answer));
-        }
+        early.into_iter().try_for_each(|(caller, answer)| S::answer(self, place, caller, Ok(answer)))
     }
 
-    fn panicked(&mut self, place: Place, address: &Address, last: Seq, callers: Vec<Caller>) {
-        self.turned_away(place, callers);
+    fn panicked(&mut self, place: Place, address: &Address, last: Seq, callers: Vec<Caller>) -> Step {
+        self.turned_away(place, callers)?;
         let shard = self.shard_of(address);
-        let Some(host) = self.site.host(place, shard) else { return };
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
         if let Some(cell) = host.cells.get_mut(address) {
             (cell.state, cell.last_change) = (None, Seq::NONE);
         }
         host.broken.push((last, address.clone()));
         self.bring_back_broken(place, shard);
+        Ok(())
     }
 
     /// Cells that panicked come back once what they had written before is durable.

@@ -178,6 +178,11 @@ impl<S: Site> World<S> {
         self.asked_again()
     }
 
+    /// Whether nobody waits for anything any more.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.ended_wishes().is_ok() && self.ended_debts().is_ok() && self.ended_seats().is_ok()
+    }
+
     fn ended_wishes(&self) -> Step {
         let open = self.crowd.asking.iter().find(|asking| !asking.done);
         must!(open.is_none(), "a wish was never answered: {open:?}");

@@ -21,6 +21,7 @@ mod board;
 mod bus;
 mod chance;
 mod clients;
+mod cluster;
 mod coverage;
 mod embedded;
 mod gateway;
@@ -39,6 +40,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use cluster::Cluster;
 use coverage::Coverage;
 use embedded::Embedded;
 use planted::Planted;
@@ -155,15 +157,27 @@ fn nothing_is_sold_twice_and_nothing_told_is_lost() {
     live_all::<Embedded>();
 }
 
+#[test]
+fn a_cluster_sells_nothing_twice_and_loses_nothing_it_told() {
+    live_all::<Cluster>();
+}
 
 #[test]
 fn a_seed_is_a_run() {
     same_twice::<Embedded>();
 }
 
+#[test]
+fn a_seed_is_a_run_of_a_cluster() {
+    same_twice::<Cluster>();
+}
 
 #[test]
 fn planted_bugs_are_found() {
     find::<Embedded>(planted::of_a_node());
 }
 
+#[test]
+fn planted_bugs_of_a_cluster_are_found() {
+    find::<Cluster>(planted::of_a_cluster());
+}

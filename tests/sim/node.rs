@@ -18,13 +18,17 @@ use stampede::runtime::commit::{Append, Limits, ShardLog};
 use stampede::runtime::hosted::{AnyMachine, Hosted};
 use stampede::runtime::recovery::panic_text;
 
+use crate::site::Place;
+
 /// Who waits for an answer: which wish of a customer, and which try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) wish: usize,
     pub(crate) attempt: u32,
-    /// By which errand of which node, where the edge is not the owner.
-    pub(crate) errand: Option<u64>,
+    /// The errand of the node that took the request in, and which of its tries.
+    pub(crate) errand: Option<(u64, u32)>,
+    /// That node, where it is another than the one that answers.
+    pub(crate) edge: Option<Place>,
 }
 
 /// A message in an inbox.
@@ -41,6 +45,8 @@ pub(crate) struct Told {
     pub(crate) answers: Vec<(Caller, Answer<Reply>)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) feed: Vec<Feed>,
+    /// Whether the turn changed anything.
+    pub(crate) changed: bool,
     /// The pictures of the whole shard were told before this.
     pub(crate) closes_pictures: bool,
 }
@@ -281,7 +287,7 @@ fn run<M: Hosted>(
     let answers = from.into_iter().zip(answers).filter_map(|(from, answer)| {
         Some((from?, Answer { result: answer.result.map(Into::into), replayed: answer.replayed }))
     });
-    let told = Told { at: at.now, answers: answers.collect(), effects, feed, closes_pictures: false };
+    let told = Told { at: at.now, answers: answers.collect(), effects, feed, changed: !entries.is_empty(), closes_pictures: false };
     if entries.is_empty() {
         return Ok((None, log.follow(last, told)));
     }

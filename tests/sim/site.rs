@@ -48,10 +48,16 @@ pub(crate) trait Site: Sized {
     /// What must have happened in a thousand lives.
     const COUNTS: &'static [&'static str];
 
+    /// Sizes, settings and fault rates that both simulations know.
+    fn plan(chance: &mut Chance) -> Plan;
+
     fn new(plan: &Plan, chance: &mut Chance) -> Self;
 
     /// The first events.
     fn begin(world: &mut World<Self>);
+
+    /// The process that an event happens in: it does not happen when that does not run.
+    fn place(event: &Self::Event) -> Option<Place>;
 
     fn happen(world: &mut World<Self>, event: Self::Event) -> Step;
 
@@ -76,7 +82,7 @@ pub(crate) trait Site: Sized {
     fn ask(world: &mut World<Self>, to: Address, mail: Mail) -> Step;
 
     /// An answer to whoever asked, or the news that there is none.
-    fn answer(world: &mut World<Self>, from: Place, caller: Caller, answer: Result<Answer<Reply>, Failure>);
+    fn answer(world: &mut World<Self>, from: Place, caller: Caller, answer: Result<Answer<Reply>, Failure>) -> Step;
 
     /// A message of a machine there is on its way to another.
     fn tell(world: &mut World<Self>, from: Place, to: Address, mail: Mail) -> Step;
@@ -99,6 +105,9 @@ pub(crate) trait Site: Sized {
     /// What is shown at any time is what is durable.
     fn recount(&self, truth: &Truth) -> Step;
 
+    /// Whether nothing will happen any more.
+    fn rests(world: &World<Self>) -> bool;
+
     /// What must hold here when everything has ended.
     fn end_check(world: &mut World<Self>) -> Step;
 
@@ -118,7 +127,6 @@ impl<S: Site> World<S> {
              acknowledged before it was asked",
             shard.0
         );
-        S::answer(self, from, caller, Ok(answer));
-        Ok(())
+        S::answer(self, from, caller, Ok(answer))
     }
 }

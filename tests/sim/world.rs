@@ -36,6 +36,8 @@ pub(crate) enum Failure {
     Unknown,
     /// The node says that it was surely not done.
     NotDone,
+    /// Surely not done here; whoever owns the shard by now can be asked the same.
+    Elsewhere,
 }
 
 /// What will happen. Events of a place happen only as long as its process lives.
@@ -103,13 +105,14 @@ pub(crate) enum Event<E> {
 
 impl<E> Event<E> {
     /// The process it happens in.
-    fn place(&self) -> Option<Place> {
+    fn place<S: Site<Event = E>>(&self) -> Option<Place> {
         match self {
             Event::Tell { from: place, .. }
             | Event::Delivered { place, .. }
             | Event::Turn { place, .. }
             | Event::Timer { place, .. }
             | Event::Heard { place, .. } => Some(*place),
+            Event::Site(event) => S::place(event),
             _ => None,
         }
     }
@@ -159,7 +162,7 @@ pub(crate) struct World<S: Site> {
 impl<S: Site> World<S> {
     pub(crate) fn new(seed: u64, bug: Option<Planted>, traced: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let plan = Plan::draw(&mut chance);
+        let plan = S::plan(&mut chance);
         let site = S::new(&plan, &mut chance);
         let mut world = Self {
             truth: Truth::new(&plan.policy),
@@ -256,6 +259,9 @@ impl<S: Site> World<S> {
             self.happen(event)?;
             if self.events.is_multiple_of(RECOUNT_EVERY) {
                 self.recount()?;
+                if S::rests(self) {
+                    return self.end_check();
+                }
             }
         }
         self.now = end;
@@ -278,7 +284,7 @@ impl<S: Site> World<S> {
     }
 
     fn happen(&mut self, event: Event<S::Event>) -> Step {
-        match event.place().map_or(Pulse::Runs, |place| self.site.pulse(place)) {
+        match event.place::<S>().map_or(Pulse::Runs, |place| self.site.pulse(place)) {
             Pulse::Runs => {}
             Pulse::Paused(until) => {
                 self.at(until, event);

@@ -24,11 +24,11 @@ impl World<Embedded> {
     }
 
     pub(crate) fn commit_soon(&mut self) {
-        let life = self.site.life;
+        let place = self.site.place();
         let Some(node) = &mut self.site.node else { return };
         if !std::mem::replace(&mut node.committing, true) {
             let wait = Span(self.chance.between(0, 2));
-            self.after(wait, Event::Site(Happening::Commit { life }));
+            self.after(wait, Event::Site(Happening::Commit { place }));
         }
     }
 
@@ -73,8 +73,8 @@ impl World<Embedded> {
             Ok(()) => {
                 node.group = group;
                 let wait = if self.chance.hit(20) { self.chance.between(50, 900) } else { self.chance.between(0, 5) };
-                let life = self.site.life;
-                self.after(Span(wait), Event::Site(Happening::Sync { life }));
+                let place = self.site.place();
+                self.after(Span(wait), Event::Site(Happening::Sync { place }));
                 Ok(())
             }
             Err(CommitError::DiskFull) => {
@@ -82,10 +82,10 @@ impl World<Embedded> {
                 node.full = true;
                 self.truth.perhaps.clear();
                 self.meets_all(Fault::DiskFull);
-                let life = self.site.life;
-                self.after(FULL_RETRY, Event::Site(Happening::Space { life }));
+                let place = self.site.place();
+                self.after(FULL_RETRY, Event::Site(Happening::Space { place }));
                 for staged in group {
-                    self.roll_back(staged.shard);
+                    self.roll_back(staged.shard)?;
                 }
                 Ok(())
             }
@@ -99,14 +99,14 @@ impl World<Embedded> {
         let waiting = node.shards.iter().enumerate().filter(|(_, shard)| !shard.log.is_idle());
         let waiting: Vec<usize> = waiting.map(|(nth, _)| nth).collect();
         for shard in waiting {
-            self.roll_back(shard);
+            self.roll_back(shard)?;
         }
         Ok(())
     }
 
     /// Surely not written: every cell that is ahead goes back to what is durable.
-    fn roll_back(&mut self, at: usize) {
-        let Some(node) = &mut self.site.node else { return };
+    fn roll_back(&mut self, at: usize) -> Step {
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         let shard = &mut node.shards[at];
         shard.read_only = true;
         shard.backlog = None;
@@ -127,8 +127,9 @@ impl World<Embedded> {
             }
         }
         self.note(|| format!("shard {at} goes back to record {durable}: {back:?}"));
-        self.turned_away(self.site.place(), told.into_iter().flat_map(|told| told.answers).map(|(caller, _)| caller).collect());
+        self.turned_away(self.site.place(), told.into_iter().flat_map(|told| told.answers).map(|(caller, _)| caller).collect())?;
         self.bring_back(at, back);
+        Ok(())
     }
 
     pub(crate) fn bring_back(&mut self, at: usize, cells: Vec<Address>) {
@@ -139,8 +140,8 @@ impl World<Embedded> {
             node.shards[at].away += cells.len();
         }
         let wait = Span(self.chance.between(1, 300));
-        let life = self.site.life;
-        self.after(wait, Event::Site(Happening::Rebuilt { life, shard: at, cells }));
+        let place = self.site.place();
+        self.after(wait, Event::Site(Happening::Rebuilt { place, shard: at, cells }));
     }
 
     /// Takes commands again when the journal does and all cells are back.
@@ -170,8 +171,8 @@ impl World<Embedded> {
                 self.reopen()
             }
             Err(CommitError::DiskFull) => {
-                let life = self.site.life;
-                self.after(FULL_RETRY, Event::Site(Happening::Space { life }));
+                let place = self.site.place();
+                self.after(FULL_RETRY, Event::Site(Happening::Space { place }));
                 Ok(())
             }
             Err(CommitError::Stopped { reason }) => self.stopped(&reason),
