@@ -131,7 +131,7 @@ pub(crate) struct Rates {
 pub(crate) const SKEW_MAX: u64 = 4000;
 
 /// Lines of the trace that are kept.
-const TRACE_MAX: usize = 120;
+const TRACE_MAX: usize = 1200000;
 
 /// Events between two full recounts.
 const RECOUNT_EVERY: u64 = 400;

@@ -17,6 +17,9 @@ use crate::world::{Event, Step, World};
 /// How long a node waits for an answer of the journal.
 const JOURNAL_PATIENCE: Span = Span(600);
 
+/// What a message takes that is not slow: such messages do not overtake each other.
+const USUAL: Span = Span(2);
+
 /// Which directions of a node are cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -73,7 +76,7 @@ impl World<Cluster> {
         let mut delays = Vec::new();
         for _ in 0..copies {
             let slow = self.chance.hit(ways.slow);
-            delays.push(Span(if slow { self.chance.between(20, ways.slow_most) } else { self.chance.between(1, 4) }));
+            delays.push(if slow { Span(self.chance.between(20, ways.slow_most)) } else { USUAL });
         }
         delays
     }
