@@ -124,7 +124,7 @@ impl<S: Site> World<S> {
     }
 
     /// Notes which state a message was about when something happened to it.
-    fn meets(&mut self, message: &Message, fault: Fault) {
+    pub(crate) fn meets(&mut self, message: &Message, fault: Fault) {
         let model = &self.truth.model;
         let hold = |hold: &actors::ids::HoldId| {
             let stage = model.blocks.values().find_map(|block| block.holds.get(hold)).map(|hold| hold.stage);

@@ -61,15 +61,18 @@ impl World<Cluster> {
     }
 
     fn cut_off(&mut self, node: usize) {
-        let cut = match self.chance.between(0, 2) {
-            0 => Cut { out: true, back: false },
-            1 => Cut { out: false, back: true },
-            _ => Cut { out: true, back: true },
+        let (out, back, with_server) = match self.chance.between(0, 3) {
+            0 => (true, false, false),
+            1 => (false, true, false),
+            2 => (true, true, false),
+            _ => (true, true, true),
         };
+        let cut = Cut { out, back, with_server };
         let wait = Span(self.chance.between(200, 12_000));
         self.note(|| format!("node {node} is cut off for {wait:?}: {cut:?}"));
         self.meets_all(Fault::CutOff);
-        self.coverage.count(match (cut.out, cut.back) {
+        self.coverage.count(match (out, back) {
+            _ if with_server => "cut off with a server",
             (true, true) => "cut off both ways",
             (true, false) => "cut off, is not heard",
             _ => "cut off, does not hear",

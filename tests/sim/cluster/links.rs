@@ -27,6 +27,8 @@ pub(super) struct Cut {
     pub(super) out: bool,
     /// Nothing that is said to it arrives.
     pub(super) back: bool,
+    /// It is cut off together with one of the journal's servers, through which it still hears itself.
+    pub(super) with_server: bool,
 }
 
 /// How messages of a kind fare, in a thousand.
@@ -59,8 +61,9 @@ pub(crate) enum Response {
 impl World<Cluster> {
     /// After how long the copies of a message arrive that one node sends to another; none if it is lost.
     pub(super) fn way(&mut self, from: usize, to: usize, ways: Ways) -> Vec<Span> {
-        let cut = self.site.nodes[from].cut.out || self.site.nodes[to].cut.back;
-        if cut {
+        let (there, back) = (self.site.nodes[from].cut, self.site.nodes[to].cut);
+        let hears_itself = from == to && there.with_server;
+        if (there.out || back.back) && !hears_itself {
             return Vec::new();
         }
         self.copies(ways)

@@ -12,6 +12,7 @@ use stampede::cluster::keeper::Role;
 
 use super::links::Ways;
 use super::{Cluster, Happening};
+use crate::coverage::Fault;
 use crate::node::{Caller, Mail};
 use crate::planted::Planted;
 use crate::site::Place;
@@ -220,7 +221,13 @@ impl World<Cluster> {
         }
         let Way::There(owner) = self.way_to(from, shard) else { return Ok(()) };
         self.coverage.count("messages to another node");
-        for wait in self.way(from.node, owner.node, self.site.rates.bus) {
+        let copies = self.way(from.node, owner.node, self.site.rates.bus);
+        match copies.len() {
+            0 => self.meets(&mail.asked.command, Fault::MessageLost),
+            1 => {}
+            _ => self.meets(&mail.asked.command, Fault::MessageTwice),
+        }
+        for wait in copies {
             let mail = Box::new(mail.clone());
             self.after(wait, Event::Delivered { place: owner, to: to.clone(), mail });
         }
