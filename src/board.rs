@@ -2,7 +2,8 @@
 //!
 //! Owns what anybody may read: events, places by state, seat states, the latest changes. It is fed by the runtime with
 //! what is durable ([`Board::publish`]), decides nothing, and never tells anything that was not published. Reads take
-//! no lock that all readers or all blocks share.
+//! no lock that all readers or all blocks share. While the owner of a shard is out of reach ([`Board::set_reachable`])
+//! the answers made from that shard go on and say how old they are.
 //!
 //! [`Block`] folds the feed of one block, [`Event`] gathers the blocks of one event; [`answers`] are the JSON shapes,
 //! rendered once per change by `cache` and handed out as [`Rendered`], which knows nothing of any HTTP library.
@@ -17,6 +18,7 @@ pub(crate) mod fixture;
 mod names;
 mod observer;
 mod pages;
+mod reach;
 mod ring;
 mod serve;
 mod striped;
@@ -37,7 +39,10 @@ use smallvec::SmallVec;
 
 use block::Folded;
 use pages::Pages;
+use reach::Reach;
 use striped::Striped;
+
+use crate::runtime::FeedSink;
 
 pub use block::{Block, PENDING_MAX, PICTURE_WAIT};
 pub use cache::{Pace, Rendered};
@@ -77,8 +82,8 @@ impl Settings {
     }
 }
 
-/// Asks the owner of a block for its whole picture, which comes through [`Board::publish`].
-type AskPicture = Box<dyn Fn(&BlockRef) + Send + Sync>;
+/// Asks the owner of a shard for its pictures, which come through [`Board::publish`].
+type AskPicture = Box<dyn Fn(Shard) + Send + Sync>;
 
 /// The blocks that share a shard and a tag: one, but for a hash collision.
 type Tagged = SmallVec<[BlockRef; 1]>;
@@ -89,6 +94,7 @@ pub struct Board {
     events: Striped<EventId, Arc<Event>>,
     tags: Striped<(Shard, Tag), Tagged>,
     pages: Pages,
+    reach: Reach,
     ask_picture: OnceLock<AskPicture>,
 }
 
@@ -97,6 +103,7 @@ impl Board {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            reach: Reach::new(settings.shards),
             settings,
             events: Striped::new(),
             tags: Striped::new(),
@@ -105,10 +112,16 @@ impl Board {
         }
     }
 
-    /// Says how to ask for the picture of a block of which a change is missing. Set once; without it the block stays as
-    /// it is until its owner publishes a picture. `ask` is called on the publishing thread and must not block.
-    pub fn on_gap(&self, ask: impl Fn(&BlockRef) + Send + Sync + 'static) {
+    /// Says how to ask for the pictures of a shard when a change of one of its blocks is missing. Set once; without it the
+    /// block stays as it is until its owner publishes a picture. `ask` is called on the publishing thread and must not block.
+    pub fn on_gap(&self, ask: impl Fn(Shard) + Send + Sync + 'static) {
         assert!(self.ask_picture.set(Box::new(ask)).is_ok(), "the way to a picture is set once");
+    }
+
+    /// Whether this node hears from the owner of a shard. While it does not, public answers about an event with its desk
+    /// or a block there, and about the seats of such a block, say `stale` and their age in milliseconds.
+    pub fn set_reachable(&self, shard: Shard, is_reachable: bool) {
+        self.reach.set(shard, is_reachable, self.now());
     }
 
     /// Folds public changes in. Any thread; those of one block must come in order.
@@ -197,7 +210,7 @@ impl Board {
         let blocks = description.spec.blocks.iter();
         let blocks = blocks.map(|spec| self.block(&event, &BlockRef { event: id.clone(), block: spec.id.clone() }));
         let blocks = blocks.collect();
-        event.describe(Described::new(description, blocks));
+        event.describe(Described::new(description, blocks, self.settings.shards));
         self.pages.changed(&id, &event);
     }
 
@@ -209,9 +222,9 @@ impl Board {
             Folded::Gap => {
                 event.changed();
                 self.settings.observer.gap(&at);
-                tracing::warn!(event = %at.event, block = %at.block, "a change of a block is missing, asking for its picture");
+                tracing::warn!(event = %at.event, block = %at.block, "a change of a block is missing, its picture is awaited");
                 if let Some(ask) = self.ask_picture.get() {
-                    ask(&at);
+                    ask(Address::Block(at).shard(self.settings.shards));
                 }
             }
         }
@@ -230,6 +243,12 @@ impl Board {
             }
         });
         block
+    }
+}
+
+impl FeedSink for Board {
+    fn publish(&self, _: Shard, feed: Vec<Feed>) {
+        Board::publish(self, feed);
     }
 }
 

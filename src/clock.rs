@@ -1,25 +1,44 @@
 //! The clock and the source of ids: the only places where time and chance enter.
 //!
 //! The clock is the wall clock of the start plus monotonic time since: what people see is close to UTC, and nothing runs
-//! early or backwards when somebody sets the machine's clock.
+//! early or backwards when somebody sets the machine's clock. A node of a cluster shifts it to the time of the others.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actors::time::Millis;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+/// How far the clock was shifted, milliseconds.
+static SHIFT: AtomicI64 = AtomicI64::new(0);
+
+fn start() -> &'static (u64, Instant) {
+    static START: OnceLock<(u64, Instant)> = OnceLock::new();
+    START.get_or_init(|| {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (wall.as_millis() as u64, Instant::now())
+    })
+}
+
 /// Now.
 #[must_use]
 pub fn now() -> Millis {
-    static START: OnceLock<(u64, Instant)> = OnceLock::new();
-    let (wall, since) = START.get_or_init(|| {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        (wall.as_millis() as u64, Instant::now())
-    });
+    Millis(monotonic().0.saturating_add_signed(SHIFT.load(Ordering::Relaxed)))
+}
+
+/// Now, for measuring spans: it is never shifted. The process being stopped for a while counts.
+#[must_use]
+pub fn monotonic() -> Millis {
+    let (wall, since) = start();
     Millis(wall + since.elapsed().as_millis() as u64)
+}
+
+/// Shifts the clock by so many milliseconds: forward, or back if negative.
+pub fn shift(by: i64) {
+    SHIFT.fetch_add(by, Ordering::Relaxed);
 }
 
 thread_local! {

@@ -1,27 +1,36 @@
 //! Dispatch: from a request, or from another machine, to the machine that owns the matter.
 //!
-//! Owns finding the owner and saying what became of an ask. On one node every owner is local; nothing above this module
-//! knows where an owner lives. It decides nothing: machines do. See [`crate::runtime`] for how they run.
+//! Owns finding the owner and saying what became of an ask. Nothing above this module knows where an owner lives: on one
+//! node every owner is local, in a cluster [`crate::cluster`] knows the way. It decides nothing: machines do. See
+//! [`crate::runtime`] for how they run.
 
 use actors::address::Address;
 use actors::ids::OrderId;
 use actors::keyed::{Answer, Asked, KeyDigest};
 use actors::message::{Message, Reply};
 
-pub use crate::runtime::{Failure, View};
+use crate::cluster::Cluster;
+pub use crate::runtime::{Failure, ShardView, View};
 use crate::runtime::{Router, Runtime};
 
 /// A handle to every machine of the deployment. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Dispatch {
     local: Router,
+    cluster: Option<Cluster>,
 }
 
 impl Dispatch {
     /// Every machine is on this node.
     #[must_use]
     pub fn local(runtime: &Runtime) -> Self {
-        Self { local: runtime.router().clone() }
+        Self { local: runtime.router().clone(), cluster: None }
+    }
+
+    /// The machines are spread over the nodes of a cluster.
+    #[must_use]
+    pub fn clustered(runtime: &Runtime, cluster: Cluster) -> Self {
+        Self { local: runtime.router().clone(), cluster: Some(cluster) }
     }
 
     /// Asks a machine and waits until its answer is durable.
@@ -29,13 +38,20 @@ impl Dispatch {
     /// # Errors
     /// See [`Failure`]; a refusal is an answer, not an error.
     pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Result<Answer<Reply>, Failure> {
-        self.local.ask(to, asked).await
+        match &self.cluster {
+            // An id from outside may name a shard that there is not: the local router knows what to say to that.
+            Some(cluster) if to.shard(self.shards()).0 < self.shards() => cluster.ask(to, asked).await,
+            Some(_) | None => self.local.ask(to, asked).await,
+        }
     }
 
     /// Tells a machine something; nobody waits for an answer. Lost when the owner is overloaded or away: whoever owes it
     /// tells it again.
     pub fn tell(&self, to: Address, message: Message) {
-        self.local.tell(to, message);
+        match &self.cluster {
+            Some(cluster) => cluster.tell(to, message),
+            None => self.local.tell(to, message),
+        }
     }
 
     /// Resolves at the next change of an order's state after this call returned its future. An error, or a change that
@@ -51,10 +67,16 @@ impl Dispatch {
         self.local.sought(key)
     }
 
-    /// How the machines stand, for `/v1/cluster` and metrics.
+    /// How this node's machines stand, for `/v1/cluster` and metrics.
     #[must_use]
     pub fn view(&self) -> View {
         self.local.view()
+    }
+
+    /// The node's part in a cluster; `None` for an embedded node.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     /// Number of shards of the deployment.

@@ -5,8 +5,9 @@
 //! [`GatewayError::Unknown`], and only [`Gateway::status`] can settle that.
 //!
 //! Next: `guarded` for deadline and circuit breaker, `breaker` for its rules, `simulated` for the provider
-//! that is built in, `ledger` for its books.
+//! that is built in, `books` for what it has written down, `ledger` for the file.
 
+mod books;
 mod breaker;
 mod guarded;
 mod ledger;
@@ -15,10 +16,11 @@ mod simulated;
 use std::fmt;
 use std::time::Duration;
 
+pub use books::Totals;
 pub use breaker::{Breaker, BreakerLimits, BreakerState, Permit};
 pub use futures_util::future::BoxFuture;
 pub use guarded::{CallOutcome, Guarded, Observe};
-pub use ledger::{LedgerError, Totals};
+pub use ledger::LedgerError;
 pub use simulated::Simulated;
 
 /// Longest idempotency key, in bytes.

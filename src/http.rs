@@ -46,6 +46,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -93,20 +94,35 @@ pub struct State {
     pub before_scrape: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Whether this node is ready to serve. Not ready from the start, until somebody says so.
+/// Whether this node is ready to serve, and whether it has everything it needs to answer at all. Neither from the start,
+/// until somebody says so.
 #[derive(Debug)]
 pub struct Readiness {
+    open: AtomicBool,
     reason: ArcSwapOption<String>,
     stopping: watch::Sender<bool>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { reason: ArcSwapOption::from_pointee("starting".to_owned()), stopping: watch::Sender::new(false) }
+        let reason = ArcSwapOption::from_pointee("starting".to_owned());
+        Self { open: AtomicBool::new(false), reason, stopping: watch::Sender::new(false) }
     }
 }
 
 impl Readiness {
+    /// From now on requests are answered: this node knows everything that is public. Until then it would deny what others
+    /// know, so it answers 503.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Whether requests are answered.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// From now on `/readyz` answers 200.
     pub fn ready(&self) {
         self.reason.store(None);

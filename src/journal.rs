@@ -7,9 +7,13 @@
 //! - [`jetstream`] is the journal of a cluster: conditional appends to NATS JetStream.
 //! - [`log`] is the same journal without the thread: format, append, recover, replay, truncate on a [`Disk`].
 //! - [`conformance`] is the suite that every implementation must pass, [`sim_disk`] the disk that breaks on purpose.
+//! - [`copy`] is the owner's second copy of what JetStream holds.
+//!   [`compare`] finds what differs between the two.
 //! - [`inspect`] reads a journal from outside, for `stampede journal verify|dump`.
 
+pub mod compare;
 pub mod conformance;
+pub mod copy;
 mod data_dir;
 mod disk;
 pub mod embedded;

@@ -11,6 +11,7 @@
 //! The machines that decide are in the crate [`actors`]; [`node`] puts the parts together; [`config`] says what may be set.
 
 pub mod auth;
+pub mod backup;
 pub mod board;
 pub mod clock;
 pub mod cluster;
@@ -20,6 +21,7 @@ pub mod encoding;
 pub mod gateway;
 pub mod http;
 pub mod journal;
+pub mod nats;
 pub mod node;
 pub mod notices;
 pub mod outward;

@@ -1,6 +1,7 @@
 //! The command line: parse, build, run, end. Everything else is in the library.
 
 mod demo;
+mod operate;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use stampede::auth;
 use stampede::clock;
-use stampede::config::Config;
+use stampede::config::{Config, TicketKeyPath};
 use stampede::journal::inspect;
 use stampede::node::Node;
 use stampede::runtime::format;
 use stampede::runtime::hosted::in_words;
+use stampede::tickets::TicketKey;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,7 +35,7 @@ enum Command {
     Demo(Settings),
     /// A node as configured.
     Serve(Settings),
-    /// API keys of organizers.
+    /// Keys: of organizers, and the one that signs tickets.
     #[command(subcommand)]
     Key(Key),
     /// Mints a customer's token for development, signed with `auth.hs256_secret` (without one: the demo's).
@@ -49,15 +51,37 @@ enum Command {
     },
     /// Checks a configuration and prints every key with its value and where it comes from.
     CheckConfig(Settings),
-    /// Looks into a journal without changing it.
+    /// Looks into a journal, or compares a cluster's with its copies.
     #[command(subcommand)]
     Journal(Journal),
+    /// Backs a cluster's deployment up, from NATS into a directory of its own; nodes may be running.
+    Backup {
+        /// An empty or new directory.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Restores a backup into NATS servers that have nothing of that name.
+    Restore {
+        /// The backup's directory.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Subcommand)]
 enum Key {
     /// Prints a new key and the digest that goes into `auth.organizer_keys`.
     New,
+    /// Makes the key that signs tickets, for all nodes of a cluster to share (`tickets.key_file`); one that is there stays.
+    /// Prints its id.
+    Ticket {
+        /// Where it is to be.
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -72,6 +96,16 @@ enum Journal {
         /// The journal's folder, or the data directory that it is in.
         dir: PathBuf,
     },
+    /// Compares a cluster's journal with the copies that its nodes keep; ends with 1 if a record differs and names it.
+    Compare {
+        /// Data directories of nodes; none: the configured one.
+        dirs: Vec<PathBuf>,
+        /// First writes again what copies have behind the end of a shard's journal. All nodes must be stopped.
+        #[arg(long)]
+        restore: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Args)]
@@ -82,6 +116,14 @@ struct Settings {
     /// One setting over all files, such as `http.listen=0.0.0.0:8080`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl Settings {
+    fn load(&self) -> Result<Config, Failed> {
+        let config = Config::load(self.config.as_deref(), &self.set)?;
+        stampede::telemetry::init(&config.telemetry)?;
+        Ok(config)
+    }
 }
 
 type Failed = Box<dyn std::error::Error>;
@@ -108,6 +150,10 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
             let (key, digest) = auth::new_key();
             say(&format!("key={key}\ndigest={digest}\n"))
         }
+        Command::Key(Key::Ticket { file }) => {
+            let key = TicketKey::open(&TicketKeyPath::Own(file))?;
+            say(&format!("kid={}\n", key.kid()))
+        }
         Command::Token { customer, ttl, settings } => {
             let mut config = Config::load(settings.config.as_deref(), &settings.set)?;
             demo::add_secret(&mut config);
@@ -122,6 +168,11 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         }
         Command::Journal(Journal::Verify { dir }) => verify(&journal_dir(&dir)),
         Command::Journal(Journal::Dump { dir }) => dump(&journal_dir(&dir)),
+        Command::Journal(Journal::Compare { dirs, restore, settings }) => {
+            operate::compare(&settings.load()?, &dirs, restore)
+        }
+        Command::Backup { to, settings } => operate::backup(&settings.load()?, &to),
+        Command::Restore { from, settings } => operate::restore(&settings.load()?, &from),
     }
 }
 

@@ -3,9 +3,13 @@
 //! A cache of the journal and nothing more: it deals in bytes, never decides what is true, and may be lost as a whole
 //! as long as the journal was not cut behind it. Two rules must never give. A snapshot counts only when it was read back
 //! and its checksum holds; and [`Snapshots::safe_to_cut`] names nothing that a second, independent copy does not
-//! cover. What sled does with the bytes, and what it does not do, is in `store.rs`; the stored form in `format.rs`.
+//! cover. What sled does with the bytes, and what it does not do, is in `store.rs`; the stored form in `format.rs`. The
+//! snapshots of a clustered node, which other nodes must find, are [`shared`]'s.
 
+pub mod bucket;
+pub mod bundle;
 mod format;
+pub mod shared;
 mod store;
 
 use std::collections::BTreeMap;
@@ -254,6 +258,21 @@ impl Snapshots {
         let from = (shard, Vec::new());
         let of_shard = state.actors.range(from..).take_while(|((found, _), _)| *found == shard);
         of_shard.map(|((_, actor), _)| actor.clone()).collect()
+    }
+
+    /// The number of an actor's newest snapshot that is not known to be bad; it may not have been read yet.
+    #[must_use]
+    pub(crate) fn newest_seq(&self, shard: Shard, actor: &[u8]) -> Option<Seq> {
+        let sound = self.known(shard, actor).into_iter().rfind(|known| known.check != Check::Bad);
+        sound.map(|known| known.seq)
+    }
+
+    /// Up to which record every actor of `shard` that is stored here is complete; nothing if none is stored, or one has
+    /// only bad snapshots.
+    #[must_use]
+    pub(crate) fn covered(&self, shard: Shard) -> Option<Seq> {
+        let newest = self.actors(shard).into_iter().map(|actor| self.newest_seq(shard, &actor));
+        newest.min().flatten()
     }
 
     /// Forgets an actor.

@@ -7,12 +7,14 @@
 //! Next: `metrics` for the list of all metrics, `routes` for requests, `histogram` for how times are counted,
 //! `process` for the process itself, `logs` for log lines.
 
+mod cluster;
 mod histogram;
 mod logs;
 mod metrics;
 mod process;
 mod routes;
 
+pub use cluster::ClusterMetrics;
 pub use histogram::{Durations, Sizes};
 pub use logs::{Colour, LogError, init, subscriber};
 pub use metrics::{CacheMetrics, CountersBy, DurationsBy, GatewayCall, GaugesBy, Metrics};

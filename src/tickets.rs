@@ -5,7 +5,7 @@
 //! file. Whether a ticket was already used is known to the order desk, not here.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -220,22 +220,29 @@ fn read(path: &Path) -> Result<TicketKey, TicketKeyError> {
     Ok(TicketKey::new(key))
 }
 
-/// Makes a key file that is either complete and on disk or not there at all, readable by its owner alone.
+/// Makes a key file that is either complete and on disk or not there at all, readable by its owner alone. Of several that
+/// come at the same moment, in one process or in many, one makes it and the others find it: the draft's lock is the queue.
 fn create(path: &Path) -> io::Result<()> {
+    let draft = path.with_extension("pem.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&draft)?;
+    file.lock()?;
+    if path.try_exists()? {
+        // made while we waited: what we hold is a draft of our own, or the finished key under its old name
+        return match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    }
     let mut secret = [0_u8; 32];
     SysRng.try_fill_bytes(&mut secret).map_err(io::Error::other)?;
     // without the public half, which older readers of PKCS#8 do not accept
     let pair = KeypairBytes { secret_key: secret, public_key: None };
     let pem = pair.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)?;
-    let draft = path.with_extension("pem.new");
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.set_len(0)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()?;
-    // a link, unlike a rename, never replaces a key that somebody else made meanwhile
+    // a link, unlike a rename, never replaces a key that was put there in another way meanwhile
     match std::fs::hard_link(&draft, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
@@ -335,6 +342,29 @@ mod tests {
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(TicketKey::open(&own).unwrap_err().to_string().contains("chmod"));
+    }
+
+    #[test]
+    fn of_many_that_start_at_once_one_makes_the_key() {
+        for round in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let own = TicketKeyPath::Own(dir.path().join("ticket-key.pem"));
+            if round % 2 == 1 {
+                std::fs::write(dir.path().join("ticket-key.pem.new"), "left by a crash, longer than a key. ".repeat(9))
+                    .unwrap();
+            }
+            let begin = std::sync::Barrier::new(8);
+            let open = || {
+                begin.wait();
+                TicketKey::open(&own).unwrap().kid().to_owned()
+            };
+            let kids: Vec<String> = std::thread::scope(|scope| {
+                let opening: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                opening.into_iter().map(|opened| opened.join().unwrap()).collect()
+            });
+            assert!(kids.iter().all(|kid| *kid == kids[0]), "{kids:?}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+        }
     }
 
     #[test]

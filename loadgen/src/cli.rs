@@ -45,9 +45,10 @@ pub struct FloorArgs {
 /// Where the server is and who we are to it.
 #[derive(Debug, Args)]
 pub struct AccessArgs {
-    /// The server, http://host:port
-    #[arg(long)]
-    pub url: String,
+    /// The server, http://host:port; repeat it for every node of a cluster: connections are spread over the nodes and
+    /// move on from one that is down, and what one node left open is asked again, with its key, at another
+    #[arg(long, required = true)]
+    pub url: Vec<String>,
     /// The organizer's API key
     #[arg(long)]
     pub organizer_key: String,

@@ -1,7 +1,7 @@
 //! A plain blocking client for everything that is not load: creating events, watching a sale, auditing.
 //!
-//! It outlives a server that is killed and started again: a request whose repetition is harmless is repeated until an
-//! answer comes or the time given is over.
+//! It outlives a server that is killed and started again: a request whose repetition is harmless is repeated, at the next
+//! node if there are several, until an answer comes or the time given is over.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -34,16 +34,30 @@ pub struct Answer {
 /// One keep-alive connection, opened when it is needed.
 #[derive(Debug)]
 pub struct Client {
-    target: Target,
+    targets: Vec<Target>,
+    /// Place of the node that is asked.
+    asked: usize,
     patience: Duration,
     stream: Option<TcpStream>,
     inbox: Vec<u8>,
 }
 
 impl Client {
-    /// A client that keeps trying for `patience` when no answer comes.
-    pub fn new(target: Target, patience: Duration) -> Self {
-        Self { target, patience, stream: None, inbox: Vec::new() }
+    /// A client of these nodes, at least one, that keeps trying for `patience` when no answer comes.
+    pub fn new(targets: Vec<Target>, patience: Duration) -> Self {
+        Self { targets, asked: 0, patience, stream: None, inbox: Vec::new() }
+    }
+
+    fn target(&self) -> &Target {
+        &self.targets[self.asked]
+    }
+
+    /// From now on asks the next node.
+    fn move_on(&mut self) {
+        if self.targets.len() > 1 {
+            self.asked = (self.asked + 1) % self.targets.len();
+            self.stream = None;
+        }
     }
 
     /// Asks once and again until an answer comes that is neither `429` nor `503`; such an answer is given back when the
@@ -55,15 +69,22 @@ impl Client {
             let over = started.elapsed() >= self.patience;
             match attempt {
                 Ok(answer) if over || !matches!(answer.status, 429 | 503) => return Ok(answer),
-                Ok(answer) => std::thread::sleep(answer.retry_after.unwrap_or(PAUSE).min(PAUSE_MAX)),
+                Ok(answer) => {
+                    self.move_on();
+                    std::thread::sleep(answer.retry_after.unwrap_or(PAUSE).min(PAUSE_MAX));
+                }
                 Err(Lost::Malformed(error)) => {
                     return Err(Failure::Unreadable { request: format!("{method} {path}"), reason: error.to_string() });
                 }
                 Err(Lost::Io(error)) if over => {
-                    let (url, waited_s) = (self.target.url.clone(), started.elapsed().as_secs());
+                    let (url, waited_s) = (self.target().url.clone(), started.elapsed().as_secs());
+                    self.move_on();
                     return Err(Failure::Unreachable { url, waited_s, last: error.to_string() });
                 }
-                Err(Lost::Io(_)) => std::thread::sleep(PAUSE),
+                Err(Lost::Io(_)) => {
+                    self.move_on();
+                    std::thread::sleep(PAUSE);
+                }
             }
         }
     }
@@ -101,7 +122,7 @@ impl Client {
         };
         let mut out = Vec::new();
         let head = request::Head { method, path: &[path], authorization: bearer, key: None };
-        request::write(&mut out, &self.target, head, body);
+        request::write(&mut out, self.target(), head, body);
         stream.write_all(&out)?;
         self.inbox.clear();
         loop {
@@ -124,8 +145,8 @@ impl Client {
     }
 
     fn connect(&self) -> Result<TcpStream, Lost> {
-        let stream = TcpStream::connect_timeout(&self.target.address, ANSWER_TIMEOUT)?;
-        if stream.local_addr()? == self.target.address {
+        let stream = TcpStream::connect_timeout(&self.target().address, ANSWER_TIMEOUT)?;
+        if stream.local_addr()? == self.target().address {
             // Nobody listens and the system gave our end the very port that was asked for: we talk to ourselves.
             return Err(Lost::Io(std::io::ErrorKind::ConnectionRefused.into()));
         }

@@ -89,7 +89,8 @@ pub struct Shared {
 pub(crate) struct Scene<'a> {
     plan: &'a Plan,
     stage: &'a Stage,
-    reads: &'a Reads,
+    /// By the place of the node that is asked.
+    reads: &'a [Reads],
     clock: Clock,
     shared: &'a Shared,
 }
@@ -103,7 +104,7 @@ pub fn run(
     shared: &Shared,
     watch: impl FnOnce(Clock),
 ) -> Result<Tally, Failure> {
-    let reads = Reads::prepare(&plan.access.target, stage);
+    let reads: Vec<Reads> = plan.access.targets.iter().map(|target| Reads::prepare(target, stage)).collect();
     let scene = Scene { plan, stage, reads: &reads, clock: Clock::start(), shared };
     let (connected, clock) = (Barrier::new(plan.threads as usize + 1), OnceLock::new());
     let begin = || {
@@ -139,7 +140,7 @@ fn panicked() -> Failure {
     Failure::System { what: "event loop", source: std::io::Error::other("thread panicked") }
 }
 
-/// The bytes of every read there is, made once.
+/// The bytes of every read that a node can be asked for, made once.
 #[derive(Debug)]
 pub(crate) struct Reads {
     events: Vec<EventReads>,

@@ -49,7 +49,7 @@ fn note_start(plan: &Plan, stage: &Stage, scribe: &mut Scribe) -> Result<(), Fai
     scribe.note(&Line::Run {
         at: unix_ms(SystemTime::now()),
         run: stage.run.as_str().into(),
-        url: plan.access.target.url.as_str().into(),
+        url: plan.access.urls().into(),
         customers: stage::customer_prefix(&stage.run).into(),
         events: stage.events.as_slice().into(),
     });

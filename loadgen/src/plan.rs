@@ -9,8 +9,8 @@ use crate::mix::{Mix, Operation};
 /// Where the server is and who we are to it.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// The server.
-    pub target: Target,
+    /// The server's nodes, any of which takes any request; at least one.
+    pub targets: Vec<Target>,
     /// The organizer's API key.
     pub organizer_key: String,
     /// The secret that signs customers' tokens.
@@ -22,6 +22,12 @@ pub struct Access {
 }
 
 impl Access {
+    /// All nodes as typed, to be read by people.
+    pub fn urls(&self) -> String {
+        let urls: Vec<&str> = self.targets.iter().map(|target| target.url.as_str()).collect();
+        urls.join(", ")
+    }
+
     /// The organizer's `authorization` value.
     pub fn organizer(&self) -> String {
         format!("Bearer {}", self.organizer_key)

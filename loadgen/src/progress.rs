@@ -34,7 +34,7 @@ pub struct Watched {
 /// Watches until all threads have come to their end.
 pub fn watch(plan: &Plan, stage: &Stage, shared: &Shared, clock: Clock) -> Watched {
     let bar = bar(plan);
-    let mut client = Client::new(plan.access.target.clone(), Duration::ZERO);
+    let mut client = Client::new(plan.access.targets.clone(), Duration::ZERO);
     let step = (plan.duration / MOMENTS_MAX).max(MOMENT_MIN);
     let (mut watched, mut next_look) = (Watched::default(), Nanos(0));
     let mut last = (Nanos(0), 0, 0);

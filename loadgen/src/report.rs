@@ -134,7 +134,7 @@ impl Report {
         };
         Self {
             run: run.to_owned(),
-            url: plan.access.target.url.clone(),
+            url: plan.access.urls(),
             mix: plan.mix.name().to_owned(),
             shape: (plan.connections, plan.pipeline, plan.threads),
             seed: plan.seed,

@@ -15,6 +15,8 @@ use crate::token;
 
 /// How long a new event may take until it is on sale.
 const ON_SALE_WITHIN: Duration = Duration::from_secs(60);
+/// How long a node that does not answer is asked again before the run starts.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two looks at a new event.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Price of the first block, minor units; each further block costs a little less.
@@ -99,7 +101,7 @@ impl Block {
 /// Finds or creates the events and mints the customers' tokens.
 pub fn set(plan: &Plan) -> Result<Stage, Failure> {
     let run = run_id();
-    let mut client = Client::new(plan.access.target.clone(), Duration::from_secs(5));
+    let mut client = Client::new(plan.access.targets.clone(), NODE_PATIENCE);
     let events = match &plan.show {
         Show::Existing(id) => vec![existing::look_up(&mut client, id)?],
         Show::New(new) => create_all(&mut client, &plan.access, new, &run)?,
@@ -141,8 +143,8 @@ fn create_all(client: &mut Client, access: &Access, new: &NewEvents, run: &str) 
         }
         events.push(event);
     }
-    for event in &events {
-        wait_until_on_sale(client, &event.id)?;
+    for target in &access.targets {
+        wait_until_on_sale(&mut Client::new(vec![target.clone()], NODE_PATIENCE), &events)?;
     }
     Ok(events)
 }
@@ -217,7 +219,19 @@ fn block_description(block: &Block) -> Value {
     }
 }
 
-fn wait_until_on_sale(client: &mut Client, event: &str) -> Result<(), Failure> {
+/// Waits until a node knows that all events are on sale: it may hear of them later than the one that made them. A node
+/// that is down is not waited for, as the run itself goes on without it.
+fn wait_until_on_sale(client: &mut Client, events: &[Event]) -> Result<(), Failure> {
+    for event in events {
+        match wait_until_one_is(client, &event.id) {
+            Err(Failure::Unreachable { .. }) => return Ok(()),
+            known => known?,
+        }
+    }
+    Ok(())
+}
+
+fn wait_until_one_is(client: &mut Client, event: &str) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Status {
         status: String,

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::cache::{Fresh, Kind};
+use super::reach::Age;
 
 const JSON: &str = "application/json";
 const BY_ENCODING: &str = "Accept-Encoding";
@@ -119,6 +120,14 @@ pub struct EventAnswer<'a> {
     #[serde(serialize_with = "rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     created_at: Millis,
+    /// `true` while the owner of a part of it is out of reach, so that it may be out of date; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    stale: Option<bool>,
+    /// Milliseconds since the owner was last within reach, as of the second in which this was made; absent unless `stale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
+    age_ms: Option<u64>,
 }
 
 /// How the waiting room treats an event.
@@ -198,7 +207,15 @@ impl<'a> EventAnswer<'a> {
             blocks: blocks.collect(),
             revision: description.revision,
             created_at: description.created_at,
+            stale: None,
+            age_ms: None,
         }
+    }
+
+    /// The same, saying how old it is.
+    pub(super) fn aged(self, age: Option<Age>) -> Self {
+        let (stale, age_ms) = said(age);
+        Self { stale, age_ms, ..self }
     }
 }
 
@@ -266,6 +283,14 @@ pub struct AvailabilityAnswer<'a> {
     pub(super) free: u64,
     /// By block, best first.
     pub(super) blocks: Vec<BlockAvailability<'a>>,
+    /// `true` while the owner of a part of it is out of reach, so that it may be out of date; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    pub(super) stale: Option<bool>,
+    /// Milliseconds since the owner was last within reach, as of the second in which this was made; absent unless `stale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
+    pub(super) age_ms: Option<u64>,
 }
 
 /// Places of a block by state.
@@ -367,12 +392,30 @@ pub struct SeatsAnswer<'a> {
     #[serde(serialize_with = "base64")]
     #[schema(value_type = String, format = Byte)]
     pub(super) seats: &'a [u8],
+    /// `true` while the owner of a part of it is out of reach, so that it may be out of date; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    pub(super) stale: Option<bool>,
+    /// Milliseconds since the owner was last within reach, as of the second in which this was made; absent unless `stale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
+    pub(super) age_ms: Option<u64>,
 }
 
 /// An answer of JSON.
 pub(super) fn json(answer: &impl Serialize, version: u64, until: Option<Millis>) -> Fresh {
     let body = serde_json::to_vec(answer).expect("an answer of text and numbers is JSON");
     Fresh { body, version, until }
+}
+
+/// What `stale` and `age_ms` say.
+pub(super) fn said(age: Option<Age>) -> (Option<bool>, Option<u64>) {
+    (age.map(|_| true), age.map(|age| age.age.0))
+}
+
+/// The moment from which on an answer is wrong by time alone: its own, or that of its age.
+pub(super) fn earlier(until: Option<Millis>, age: Option<Age>) -> Option<Millis> {
+    until.into_iter().chain(age.map(|age| age.until)).min()
 }
 
 /// The moment from which on the event's status is another, if time alone changes it.

@@ -5,9 +5,10 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use actors::address::Address;
 use actors::block::Counts;
 use actors::event::{BlockSpec, Description};
-use actors::ids::BlockId;
+use actors::ids::{BlockId, Shard};
 use actors::time::Millis;
 use arc_swap::ArcSwapOption;
 use bytestring::ByteString;
@@ -16,6 +17,7 @@ use foldhash::fast::RandomState;
 use super::answers::{self, AvailabilityAnswer, BlockAvailability, EventAnswer, Money};
 use super::block::Block;
 use super::cache::{Cached, Fresh};
+use super::reach::Age;
 use super::texts;
 
 /// One event as this node knows it. It may have blocks before it has a description: feeds of shards do not wait for
@@ -37,6 +39,8 @@ pub struct Described {
     description: Description,
     blocks: Vec<Arc<Block>>,
     at: HashMap<BlockId, usize, RandomState>,
+    /// Where its desk and its blocks live, each shard once.
+    shards: Vec<Shard>,
 }
 
 impl Deref for Described {
@@ -47,9 +51,21 @@ impl Deref for Described {
 }
 
 impl Described {
-    pub(super) fn new(description: Description, blocks: Vec<Arc<Block>>) -> Self {
+    /// `shards`: of the deployment.
+    pub(super) fn new(description: Description, blocks: Vec<Arc<Block>>, shards: u16) -> Self {
         let at = description.spec.blocks.iter().zip(0..).map(|(block, at)| (block.id.clone(), at)).collect();
-        Self { description, blocks, at }
+        let desk = Address::Event(description.spec.id.clone()).shard(shards);
+        let mut homes: Vec<Shard> =
+            blocks.iter().map(|block| Address::Block(block.at().clone()).shard(shards)).collect();
+        homes.push(desk);
+        homes.sort_unstable();
+        homes.dedup();
+        Self { description, blocks, at, shards: homes }
+    }
+
+    /// Where its desk and its blocks live.
+    pub(super) fn shards(&self) -> impl Iterator<Item = Shard> {
+        self.shards.iter().copied()
     }
 
     /// A block's description and replica.
@@ -147,11 +163,12 @@ impl Described {
         2 * self.revision + opened + self.blocks.iter().map(|block| block.seq()).sum::<u64>()
     }
 
-    pub(super) fn description_answer(&self, now: Millis) -> Fresh {
-        answers::json(&EventAnswer::new(self, now), self.revision, answers::opens(self, now))
+    pub(super) fn description_answer(&self, now: Millis, age: Option<Age>) -> Fresh {
+        let answer = EventAnswer::new(self, now).aged(age);
+        answers::json(&answer, self.revision, answers::earlier(answers::opens(self, now), age))
     }
 
-    pub(super) fn availability(&self, now: Millis) -> Fresh {
+    pub(super) fn availability(&self, now: Millis, age: Option<Age>) -> Fresh {
         // Read before the blocks: a version may say less than the answer, never more.
         let version = self.version(now);
         let currency = self.spec.currency.as_str();
@@ -162,8 +179,10 @@ impl Described {
             BlockAvailability::new(spec.id.as_str(), counts, Money { amount: spec.price, currency })
         });
         let blocks = blocks.collect();
+        let event = self.spec.id.as_str();
+        let (stale, age_ms) = answers::said(age);
         let answer =
-            AvailabilityAnswer { event: self.spec.id.as_str(), version, status: self.status(now).into(), free, blocks };
-        answers::json(&answer, version, answers::opens(self, now))
+            AvailabilityAnswer { event, version, status: self.status(now).into(), free, blocks, stale, age_ms };
+        answers::json(&answer, version, answers::earlier(answers::opens(self, now), age))
     }
 }

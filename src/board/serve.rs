@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actors::address::{Address, BlockRef};
 use actors::block::{Layout, SeatState, pack};
 use actors::event::BlockSpec;
 use actors::ids::{BlockId, EventId};
@@ -56,7 +57,10 @@ impl Board {
     /// There is no such event.
     pub fn event_answer(&self, event: &EventId) -> Answer {
         let Found { replica, descriptions, described, .. } = self.find(event)?;
-        let render = || described.description_answer(self.now());
+        let render = || {
+            let now = self.now();
+            described.description_answer(now, self.reach.age(described.shards(), now))
+        };
         Ok(self.finished(&replica.description_answer, descriptions, answers::EVENT, render))
     }
 
@@ -66,7 +70,10 @@ impl Board {
     /// There is no such event.
     pub fn availability(&self, event: &EventId) -> Answer {
         let Found { replica, changes, described, .. } = self.find(event)?;
-        let render = || described.availability(self.now());
+        let render = || {
+            let now = self.now();
+            described.availability(now, self.reach.age(described.shards(), now))
+        };
         Ok(self.finished(&replica.availability, changes, answers::AVAILABILITY, render))
     }
 
@@ -96,13 +103,17 @@ impl Board {
             answers::SEATS,
             |replica| &replica.seats_json,
             |seq, seats| {
-                let answer = SeatsAnswer { event: event.as_str(), block: block.as_str(), seq, seats };
-                answers::json(&answer, seq, None)
+                let at = Address::Block(BlockRef { event: event.clone(), block: block.clone() });
+                let age = self.reach.age([at.shard(self.settings.shards)], self.now());
+                let (stale, age_ms) = answers::said(age);
+                let answer = SeatsAnswer { event: event.as_str(), block: block.as_str(), seq, seats, stale, age_ms };
+                answers::json(&answer, seq, answers::earlier(None, age))
             },
         )
     }
 
-    /// `GET /v1/events/{event}/blocks/{block}/seats` as bytes. `version` is the block's `seq`.
+    /// `GET /v1/events/{event}/blocks/{block}/seats` as bytes. `version` is the block's `seq`. Bytes of seats cannot say
+    /// that they are out of date: whoever must know asks for JSON.
     ///
     /// # Errors
     /// As for [`Board::seats`].
@@ -159,6 +170,8 @@ impl Board {
     }
 
     fn finished(&self, place: &Cached, changes: u64, kind: Kind, render: impl FnOnce() -> Fresh) -> Arc<Rendered> {
+        // Two numbers that only grow: their sum is the same only if both are.
+        let changes = changes + self.reach.changes();
         let ask = Ask { changes, now: self.now(), pace: self.settings.pace, kind };
         let (answer, how) = place.get(ask, render);
         self.observer().served(how);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod reach;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 

@@ -118,6 +118,9 @@ impl Outlet {
     }
 }
 
+/// Stands for "all of this epoch": the shard is this node's.
+const OWN: u64 = u64::MAX;
+
 /// What is known of one shard's feed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heard {
@@ -195,10 +198,17 @@ impl Intake {
         }
     }
 
+    /// The board says that something of the shard is missing: its pictures are asked for.
+    pub fn doubt(&mut self, shard: Shard) {
+        if let Some(heard) = self.shards.get_mut(usize::from(shard.0)).filter(|heard| heard.number != OWN) {
+            heard.gap = Some(heard.number);
+        }
+    }
+
     /// This node owns the shard itself now: its own board is told first-hand.
     pub fn own(&mut self, shard: Shard, epoch: u64) {
         if let Some(heard) = self.shards.get_mut(usize::from(shard.0)) {
-            *heard = Heard { epoch, number: u64::MAX, ..Heard::default() };
+            *heard = Heard { epoch, number: OWN, ..Heard::default() };
         }
     }
 
@@ -302,6 +312,19 @@ mod tests {
         assert!(!intake.is_whole(SHARD));
         assert_eq!(intake.hear(&old.tell(SHARD, Vec::new())), Verdict::Ignore);
         intake.hear(&new.pictured(SHARD));
+        assert!(intake.is_whole(SHARD));
+    }
+
+    #[test]
+    fn a_board_that_doubts_gets_a_picture_unless_the_shard_is_its_own() {
+        let (mut outlet, mut intake) = settled();
+        intake.doubt(SHARD);
+        assert_eq!(intake.due(Millis(0)), [SHARD]);
+        assert!(outlet.picture());
+        intake.hear(&outlet.pictured(SHARD));
+        assert!(intake.is_whole(SHARD));
+        intake.own(SHARD, 2);
+        intake.doubt(SHARD);
         assert!(intake.is_whole(SHARD));
     }
 

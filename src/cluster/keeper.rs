@@ -69,7 +69,10 @@ pub enum Role {
         warm: bool,
     },
     /// Is becoming its owner.
-    Claiming,
+    Claiming {
+        /// The lease has lapsed since: the claim may be an old one by now.
+        doubtful: bool,
+    },
     /// Owns it.
     Owning {
         /// Under this epoch.
@@ -179,7 +182,7 @@ impl Keeper {
     pub fn owner(&self, shard: Shard, now: Millis) -> Option<(&NodeId, u64)> {
         let mine = match self.role(shard) {
             Role::Owning { epoch, .. } => Some((&self.me, epoch)),
-            Role::Idle | Role::Following { .. } | Role::Claiming | Role::Releasing { .. } => None,
+            Role::Idle | Role::Following { .. } | Role::Claiming { .. } | Role::Releasing { .. } => None,
         };
         let theirs = self.alive(now).filter_map(|peer| Some((&peer.node, peer.epoch_of(shard)?)));
         theirs.chain(mine).max_by_key(|(_, epoch)| *epoch)
@@ -189,8 +192,9 @@ impl Keeper {
     #[must_use]
     pub fn is_settled(&self, now: Millis) -> bool {
         let lease = self.settings.lease.0;
-        let waited = now.0 - self.began.0;
-        let newcomer = |peer: &Peer| peer.last.phase == Phase::Joining && now.0 - peer.first_heard.0 < lease / 2;
+        let waited = now.0.saturating_sub(self.began.0);
+        let newcomer =
+            |peer: &Peer| peer.last.phase == Phase::Joining && now.0.saturating_sub(peer.first_heard.0) < lease / 2;
         let alone = !self.peers.values().any(newcomer);
         now < self.lease_until && waited >= lease && (alone || waited >= JOIN_LEASES_MAX * lease)
     }
@@ -230,7 +234,7 @@ impl Keeper {
                     owned.push(Owned { shard, epoch, seq: seq.0, feed });
                 }
                 Role::Following { seq, warm } => followed.push(Followed { shard, seq: seq.0, warm }),
-                Role::Idle | Role::Claiming => {}
+                Role::Idle | Role::Claiming { .. } => {}
             }
         }
         let joined = self.phase == Phase::Joining;
@@ -293,9 +297,13 @@ impl Keeper {
         self.peers.values_mut().for_each(|peer| peer.heard = now);
         let mut orders = Vec::new();
         for (shard, role) in (0..).zip(&mut self.roles) {
-            if let Role::Owning { trusted, .. } = role {
-                *trusted = false;
-                orders.push(Order::Verify(Shard(shard)));
+            match role {
+                Role::Owning { trusted, .. } => {
+                    *trusted = false;
+                    orders.push(Order::Verify(Shard(shard)));
+                }
+                Role::Claiming { doubtful } => *doubtful = true,
+                Role::Idle | Role::Following { .. } | Role::Releasing { .. } => {}
             }
         }
         orders
@@ -308,7 +316,7 @@ impl Keeper {
         }
         let lease = self.settings.lease;
         // One that has been silent for long is forgotten.
-        self.peers.retain(|_, peer| now.0 - peer.heard.0 < 100 * lease.0);
+        self.peers.retain(|_, peer| now.0.saturating_sub(peer.heard.0) < 100 * lease.0);
         let serving = self.placed(now);
         let mut orders = Vec::new();
         let mut releasing = self.roles.iter().filter(|role| matches!(role, Role::Releasing { .. })).count();
@@ -329,9 +337,13 @@ impl Keeper {
                 }
                 Role::Following { .. } if !first && !second => (Role::Idle, Order::Unfollow(shard)),
                 Role::Following { warm: true, .. } if first && self.owner(shard, now).is_none() => {
-                    (Role::Claiming, Order::Claim(shard))
+                    (Role::Claiming { doubtful: false }, Order::Claim(shard))
                 }
-                Role::Idle | Role::Following { .. } | Role::Claiming | Role::Owning { .. } | Role::Releasing { .. } => {
+                Role::Idle
+                | Role::Following { .. }
+                | Role::Claiming { .. }
+                | Role::Owning { .. }
+                | Role::Releasing { .. } => {
                     continue;
                 }
             };
@@ -344,7 +356,7 @@ impl Keeper {
     /// The nodes that shards are placed over. Those that join count for one that has only just begun to serve: nodes that
     /// start together need not hand over what the fastest took.
     fn placed(&self, now: Millis) -> Vec<CompactString> {
-        let together = now.0 - self.serving_since.0 < 2 * self.settings.lease.0;
+        let together = now.0.saturating_sub(self.serving_since.0) < 2 * self.settings.lease.0;
         let counts = |peer: &&Heartbeat| peer.phase == Phase::Serving || together && peer.phase == Phase::Joining;
         let others = self.alive(now).filter(counts).map(|peer| peer.node.name.clone());
         others.chain((self.phase == Phase::Serving).then(|| self.me.name.clone())).collect()
@@ -363,9 +375,12 @@ impl Keeper {
         }
     }
 
-    /// It owns the shard and serves it.
-    pub fn owns(&mut self, shard: Shard, epoch: u64) {
-        self.roles[usize::from(shard.0)] = Role::Owning { epoch, trusted: true };
+    /// It owns the shard and serves it; after a lapse of the lease it is looked up first.
+    pub fn owns(&mut self, shard: Shard, epoch: u64) -> Vec<Order> {
+        let role = &mut self.roles[usize::from(shard.0)];
+        let trusted = *role != Role::Claiming { doubtful: true };
+        *role = Role::Owning { epoch, trusted };
+        if trusted { Vec::new() } else { vec![Order::Verify(shard)] }
     }
 
     /// Somebody else was faster, or the journal could not be reached.

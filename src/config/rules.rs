@@ -47,6 +47,11 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
         "cluster.name",
         "must be 1 to 32 letters, digits, `-` or `_`",
     );
+    must(
+        c.cluster.copy_max_bytes.is_none_or(|most| most.0 >= 64 << 20),
+        "cluster.copy_max_bytes",
+        "must be at least 64MiB",
+    );
     must((1..=64).contains(&c.cluster.streams), "cluster.streams", "must be from 1 to 64");
     must(matches!(c.cluster.replicas, 1 | 3 | 5), "cluster.replicas", "must be 1, 3 or 5");
     let named = c.cluster.nats.cert_file.is_some() == c.cluster.nats.key_file.is_some();

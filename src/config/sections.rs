@@ -203,6 +203,8 @@ section! {
         owner_wait: Duration,
         /// Time between two snapshots of a shard in the object store.
         snapshot_interval: Duration,
+        /// Most bytes of the second copy of the journal, if bounded.
+        copy_max_bytes: Option<ByteSize>,
         /// How the NATS servers are reached.
         nats: Nats,
     }

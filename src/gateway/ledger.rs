@@ -1,35 +1,41 @@
-//! The simulated provider's own books, apart from everything the server knows.
+//! The file of the simulated provider's books, apart from everything the server knows.
 //!
 //! One NDJSON line per decision, written before anybody hears of it, read back at start. It survives the server as a
-//! real provider would: a line is handed to the operating system, which is enough for a process that is killed. The
-//! books know each charge and refund by key and never enter one twice.
+//! real provider would: a line is handed to the operating system, which is enough for a process that is killed.
+//!
+//! A real provider is one for all nodes, so several processes of a machine may share the file. Whoever acts on it takes
+//! the file's lock, reads what the others have appended, decides and appends: the answers are the same whoever asks. The
+//! lock is the kernel's (`flock`) and ends with its process; a process that is stopped while it has the lock makes the
+//! others answer "unavailable" until it goes on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::GatewayError;
+use super::books::{Books, Decline, Entry, Line, Totals, Undecided};
 
 /// Longest line of the books, in bytes.
 const LINE_BYTES_MAX: usize = 1024;
 
-/// Money that went through the provider in one currency, in minor units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Charges captured.
-    pub charges: u64,
-    /// Money captured.
-    pub captured: u64,
-    /// Refunds made.
-    pub refunds: u64,
-    /// Money given back.
-    pub refunded: u64,
-}
+/// Charges that may be undecided at once; more are answered as unavailable.
+const UNDECIDED_MAX: usize = 100_000;
+
+/// How long another process may be at the books. What it does there takes microseconds.
+const LOCK_WAIT: Duration = Duration::from_millis(250);
+
+/// Wait between two tries to get the lock.
+const LOCK_AGAIN: Duration = Duration::from_micros(50);
+
+const AWAY: GatewayError = GatewayError::Unavailable { retry_after: None };
+
+const MISMATCH: GatewayError = GatewayError::Rejected { code: "idempotency_mismatch" };
 
 /// Books that cannot be read or written.
 #[derive(Debug)]
@@ -47,243 +53,222 @@ impl fmt::Display for LedgerError {
 
 impl std::error::Error for LedgerError {}
 
-/// Why a charge is declined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Decline {
-    CardDeclined,
-    InvalidToken,
-}
-
-impl Decline {
-    pub(super) fn code(self) -> &'static str {
-        match self {
-            Decline::CardDeclined => "card_declined",
-            Decline::InvalidToken => "invalid_token",
-        }
-    }
-
-    pub(super) fn message(self) -> &'static str {
-        match self {
-            Decline::CardDeclined => "The card was declined.",
-            Decline::InvalidToken => "The payment token is not known.",
-        }
-    }
-}
-
-/// What the books say of one charge.
+/// What the books say of a charge at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) amount: u64,
-    pub(super) refunded: u64,
-    pub(super) number: u32,
-    currency: [u8; 3],
-    pub(super) decline: Option<Decline>,
+pub(super) enum Recorded {
+    Nothing,
+    Undecided,
+    Decided(Entry),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
-    Captured { key: String, amount: u64, currency: String, number: u32 },
-    Declined { key: String, amount: u64, currency: String, number: u32, code: Decline },
-    Refunded { key: String, charge: String, amount: u64, number: u32 },
-}
-
-/// The books. Keys are kept as 128-bit hashes, so that a million charges cost tens of megabytes, not hundreds.
+/// See the module's charter.
 #[derive(Debug)]
 pub(super) struct Ledger {
     file: File,
     path: PathBuf,
-    charges: HashMap<u128, Entry>,
-    refunds: HashMap<u128, (u128, u64, u32)>,
-    totals: BTreeMap<[u8; 3], Totals>,
-    lines: u32,
-    /// Bytes of whole lines.
+    books: Books,
+    /// Whole lines that were read or written, by whomever.
+    lines: usize,
+    /// Their bytes.
     end: u64,
-    is_broken: bool,
+    /// The file contradicts what was read of it before.
+    is_damaged: bool,
 }
 
 impl Ledger {
     /// Opens or makes the books at `path`. A last line cut off by a kill was heard of by nobody and is removed.
     pub(super) fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        let fail = |line: usize, reason: String| LedgerError { path: path.to_owned(), line, reason };
+        let fail = |error: io::Error| LedgerError { path: path.to_owned(), line: 0, reason: error.to_string() };
         let open = OpenOptions::new().read(true).append(true).create(true).open(path);
-        let file = open.map_err(|error| fail(0, error.to_string()))?;
-        let mut ledger = Ledger {
-            file,
-            path: path.to_owned(),
-            charges: HashMap::new(),
-            refunds: HashMap::new(),
-            totals: BTreeMap::new(),
-            lines: 0,
-            end: 0,
-            is_broken: false,
-        };
-        ledger.read_back()?;
-        Ok(ledger)
+        let (file, books) = (open.map_err(fail)?, Books::default());
+        let mut ledger = Ledger { file, path: path.to_owned(), books, lines: 0, end: 0, is_damaged: false };
+        ledger.lock().map_err(fail)?;
+        let read = ledger.catch_up();
+        ledger.unlock();
+        read.map(|()| ledger)
     }
 
-    fn read_back(&mut self) -> Result<(), LedgerError> {
-        let path = self.path.clone();
-        let fail = |line: usize, reason: String| LedgerError { path: path.clone(), line, reason };
-        let broken = |error: io::Error| fail(0, error.to_string());
-        let mut reader = BufReader::new(self.file.try_clone().map_err(broken)?);
-        reader.seek(SeekFrom::Start(0)).map_err(broken)?;
-        let (mut text, mut number) = (Vec::new(), 0_usize);
-        loop {
-            text.clear();
-            let length = reader.read_until(b'\n', &mut text).map_err(broken)?;
-            if length == 0 {
+    /// What the books say of the charge with this key. One that is due is captured now, by whoever looks first.
+    pub(super) fn recorded(&mut self, key: &str, now: u64) -> Result<Recorded, GatewayError> {
+        self.alone(|ledger| {
+            if let Some(entry) = ledger.books.charge(key) {
+                return Ok(Recorded::Decided(entry));
+            }
+            match ledger.books.undecided(key).cloned() {
+                None => Ok(Recorded::Nothing),
+                Some(Undecided { due, .. }) if now < due => Ok(Recorded::Undecided),
+                Some(Undecided { amount, currency, .. }) => {
+                    ledger.write_charge(key, (amount, &currency), None).map(Recorded::Decided)
+                }
+            }
+        })
+    }
+
+    /// Notes a charge that will be decided when it is due. Does nothing for a key that is known.
+    pub(super) fn take_in(&mut self, key: &str, money: (u64, &str), due: u64) -> Result<(), GatewayError> {
+        self.alone(|ledger| {
+            if ledger.books.charge(key).is_some() || ledger.books.undecided(key).is_some() {
                 return Ok(());
             }
-            if text.last() != Some(&b'\n') {
-                return self.file.set_len(self.end).map_err(broken);
+            if ledger.books.undecided_count() >= UNDECIDED_MAX {
+                return Err(AWAY);
             }
-            number += 1;
-            self.end += length as u64;
-            let line = serde_json::from_slice(&text).map_err(|error| fail(number, error.to_string()))?;
-            self.enter(&line).map_err(|reason| fail(number, reason.to_owned()))?;
-        }
+            let (amount, currency) = (money.0, money.1.to_owned());
+            ledger.write(&Line::TakenIn { key: key.to_owned(), amount, currency, due })
+        })
     }
 
-    /// The charge with this key.
-    pub(super) fn charge(&self, key: &str) -> Option<Entry> {
-        self.charges.get(&hash(key)).copied()
-    }
-
-    /// Whether `entry` was entered for this money.
-    pub(super) fn is_same(entry: &Entry, amount: u64, currency: &str) -> bool {
-        entry.amount == amount && Some(entry.currency) == code(currency)
-    }
-
-    /// Enters the decision on a charge, once: a key that is known keeps its first entry.
+    /// Enters the decision on a charge, once: a key that is known keeps its first entry and takes no other money.
     pub(super) fn decide(
         &mut self,
         key: &str,
         (amount, currency): (u64, &str),
         decline: Option<Decline>,
     ) -> Result<Entry, GatewayError> {
-        if let Some(known) = self.charge(key) {
-            return Ok(known);
-        }
-        let (key, currency, number) = (key.to_owned(), currency.to_owned(), self.lines + 1);
-        let line = match decline {
-            None => Line::Captured { key, amount, currency, number },
-            Some(code) => Line::Declined { key, amount, currency, number, code },
-        };
-        let key = match &line {
-            Line::Captured { key, .. } | Line::Declined { key, .. } | Line::Refunded { key, .. } => hash(key),
-        };
-        self.write(&line)?;
-        Ok(self.charges[&key])
+        self.alone(|ledger| {
+            if let Some(known) = ledger.books.charge(key) {
+                return if Books::is_same(&known, amount, currency) { Ok(known) } else { Err(MISMATCH) };
+            }
+            let undecided = ledger.books.undecided(key);
+            if undecided.is_some_and(|known| (known.amount, known.currency.as_str()) != (amount, currency)) {
+                return Err(MISMATCH);
+            }
+            ledger.write_charge(key, (amount, currency), decline)
+        })
     }
 
-    /// Enters a refund, once. Returns its number.
-    pub(super) fn refund(&mut self, key: &str, charge: &str, amount: u64) -> Result<u32, GatewayError> {
-        if let Some((known_charge, known_amount, number)) = self.refunds.get(&hash(key)) {
-            let is_same = (*known_charge, *known_amount) == (hash(charge), amount);
-            return if is_same { Ok(*number) } else { Err(GatewayError::Rejected { code: "idempotency_mismatch" }) };
-        }
-        let entry = self.charge(charge).filter(|entry| entry.decline.is_none());
-        let entry = entry.ok_or(GatewayError::Rejected { code: "no_such_charge" })?;
-        if amount > entry.amount - entry.refunded {
-            return Err(GatewayError::Rejected { code: "refund_exceeds_charge" });
-        }
-        let number = self.lines + 1;
-        self.write(&Line::Refunded { key: key.to_owned(), charge: charge.to_owned(), amount, number })?;
-        Ok(number)
+    /// Enters a refund, once. Returns its number, and whether it is new.
+    pub(super) fn refund(&mut self, key: &str, charge: &str, amount: u64) -> Result<(u32, bool), GatewayError> {
+        self.alone(|ledger| {
+            match ledger.books.refund(key, charge, amount) {
+                Some((number, true)) => return Ok((number, false)),
+                Some((_, false)) => return Err(MISMATCH),
+                None => {}
+            }
+            let entry = ledger.books.charge(charge).filter(|entry| entry.decline.is_none());
+            let entry = entry.ok_or(GatewayError::Rejected { code: "no_such_charge" })?;
+            if amount > entry.amount - entry.refunded {
+                return Err(GatewayError::Rejected { code: "refund_exceeds_charge" });
+            }
+            let number = ledger.books.next_number();
+            ledger.write(&Line::Refunded { key: key.to_owned(), charge: charge.to_owned(), amount, number })?;
+            Ok((number, true))
+        })
     }
 
-    /// Whether the refund with this key was made.
-    pub(super) fn is_refunded(&self, key: &str) -> bool {
-        self.refunds.contains_key(&hash(key))
+    /// All money by currency; when the file cannot be read, as far as it was.
+    pub(super) fn totals(&mut self) -> BTreeMap<String, Totals> {
+        // Why it cannot be read is in the log.
+        let _ = self.alone(|_| Ok(()));
+        self.books.totals()
     }
 
-    /// All money by currency.
-    pub(super) fn totals(&self) -> BTreeMap<String, Totals> {
-        self.totals.iter().map(|(code, totals)| (String::from_utf8_lossy(code).into_owned(), *totals)).collect()
-    }
-
-    /// A line that cannot be written, on a full disk for instance, decides nothing: what there is of it is cut off. When
-    /// that fails too the books are closed, because what comes after it could not be read back.
-    fn write(&mut self, line: &Line) -> Result<(), GatewayError> {
-        const AWAY: GatewayError = GatewayError::Unavailable { retry_after: None };
-        let mut text = serde_json::to_vec(line).map_err(|_| AWAY)?;
-        text.push(b'\n');
-        if self.is_broken || text.len() > LINE_BYTES_MAX {
+    /// Acts on the books as all who share them have left them, with nobody else at them meanwhile.
+    fn alone<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, GatewayError>) -> Result<T, GatewayError> {
+        if self.is_damaged {
             return Err(AWAY);
         }
-        if let Err(error) = self.file.write_all(&text) {
-            self.is_broken = self.file.set_len(self.end).is_err();
-            let closed = self.is_broken;
-            tracing::error!(path = %self.path.display(), %error, closed, "provider ledger cannot be written");
+        if let Err(error) = self.lock() {
+            tracing::error!(path = %self.path.display(), %error, "provider ledger cannot be locked");
             return Err(AWAY);
         }
+        let result = match self.catch_up() {
+            Ok(()) => act(self),
+            Err(error) => {
+                tracing::error!(%error, "provider ledger cannot be read");
+                Err(AWAY)
+            }
+        };
+        self.unlock();
+        result
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        let began = Instant::now();
+        loop {
+            match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(Errno::WOULDBLOCK) if began.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_AGAIN),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// If this fails the file is as good as closed, and the next who locks it says so.
+    fn unlock(&self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+
+    /// Enters what was appended since. Whoever has the lock is the only one who writes, so a last line without an end was
+    /// cut off by a kill or a full disk, and nobody has heard of it.
+    fn catch_up(&mut self) -> Result<(), LedgerError> {
+        let (path, line) = (self.path.clone(), self.lines + 1);
+        let broken = |error: io::Error| LedgerError { path: path.clone(), line, reason: error.to_string() };
+        let length = self.file.metadata().map_err(broken)?.len();
+        if length < self.end {
+            self.is_damaged = true;
+            return Err(broken(io::Error::other("the file is shorter than it was")));
+        }
+        if length == self.end {
+            return Ok(());
+        }
+        let mut reader = BufReader::new(self.file.try_clone().map_err(broken)?);
+        reader.seek(SeekFrom::Start(self.end)).map_err(broken)?;
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            if reader.read_until(b'\n', &mut text).map_err(broken)? == 0 {
+                return Ok(());
+            }
+            if text.last() != Some(&b'\n') {
+                return self.file.set_len(self.end).map_err(broken);
+            }
+            if let Err(reason) = self.enter(&text) {
+                self.is_damaged = true;
+                return Err(LedgerError { path, line: self.lines + 1, reason });
+            }
+        }
+    }
+
+    fn enter(&mut self, text: &[u8]) -> Result<(), String> {
+        let line = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        self.books.enter(&line)?;
+        self.lines += 1;
         self.end += text.len() as u64;
-        self.enter(line).map_err(|code| GatewayError::Rejected { code })
-    }
-
-    fn enter(&mut self, line: &Line) -> Result<(), &'static str> {
-        let number = match line {
-            Line::Captured { key, amount, currency, number } => {
-                self.enter_charge(key, (*amount, currency), *number, None)?;
-                *number
-            }
-            Line::Declined { key, amount, currency, number, code } => {
-                self.enter_charge(key, (*amount, currency), *number, Some(*code))?;
-                *number
-            }
-            Line::Refunded { key, charge, amount, number } => {
-                self.enter_refund(key, charge, *amount, *number)?;
-                *number
-            }
-        };
-        self.lines = self.lines.max(number);
         Ok(())
     }
 
-    fn enter_charge(
+    fn write_charge(
         &mut self,
         key: &str,
         (amount, currency): (u64, &str),
-        number: u32,
         decline: Option<Decline>,
-    ) -> Result<(), &'static str> {
-        let currency = code(currency).ok_or("bad_currency")?;
-        if self.charges.contains_key(&hash(key)) {
-            return Err("charged_twice");
-        }
-        self.charges.insert(hash(key), Entry { amount, refunded: 0, number, currency, decline });
-        if decline.is_none() {
-            let totals = self.totals.entry(currency).or_default();
-            totals.charges += 1;
-            totals.captured = totals.captured.saturating_add(amount);
-        }
-        Ok(())
+    ) -> Result<Entry, GatewayError> {
+        let (owned, currency, number) = (key.to_owned(), currency.to_owned(), self.books.next_number());
+        self.write(&match decline {
+            None => Line::Captured { key: owned, amount, currency, number },
+            Some(code) => Line::Declined { key: owned, amount, currency, number, code },
+        })?;
+        Ok(self.books.charge(key).expect("it was just entered"))
     }
 
-    fn enter_refund(&mut self, key: &str, charge: &str, amount: u64, number: u32) -> Result<(), &'static str> {
-        let entry = self.charges.get_mut(&hash(charge)).ok_or("refund_without_charge")?;
-        if entry.decline.is_some() || amount > entry.amount - entry.refunded {
-            return Err("refund_exceeds_charge");
+    /// A line that cannot be written, on a full disk for instance, decides nothing: what there is of it is cut off, here
+    /// or by the next who reads.
+    fn write(&mut self, line: &Line) -> Result<(), GatewayError> {
+        let mut text = serde_json::to_vec(line).map_err(|_| AWAY)?;
+        text.push(b'\n');
+        if text.len() > LINE_BYTES_MAX {
+            return Err(AWAY);
         }
-        if self.refunds.insert(hash(key), (hash(charge), amount, number)).is_some() {
-            return Err("refunded_twice");
+        if let Err(error) = self.file.write_all(&text) {
+            let cut = self.file.set_len(self.end).is_ok();
+            tracing::error!(path = %self.path.display(), %error, cut, "provider ledger cannot be written");
+            return Err(AWAY);
         }
-        entry.refunded += amount;
-        let totals = self.totals.entry(entry.currency).or_default();
-        totals.refunds += 1;
-        totals.refunded = totals.refunded.saturating_add(amount);
+        self.books.enter(line).map_err(|code| GatewayError::Rejected { code })?;
+        self.lines += 1;
+        self.end += text.len() as u64;
         Ok(())
     }
-}
-
-fn hash(key: &str) -> u128 {
-    xxh3_128(key.as_bytes())
-}
-
-/// The three letters of a currency.
-pub(super) fn code(currency: &str) -> Option<[u8; 3]> {
-    let code: [u8; 3] = currency.as_bytes().try_into().ok()?;
-    code.iter().all(u8::is_ascii_uppercase).then_some(code)
 }

@@ -2,27 +2,26 @@
 //!
 //! Tokens: `tok_ok` is captured, `tok_declined` declined, `tok_timeout` captured but not answered the first time,
 //! `tok_slow` captured late but in time; any other is declined as `invalid_token`. On top of that come the shares of
-//! the configuration, drawn from its seed. What was decided is in the ledger before anybody hears of it.
+//! the configuration, drawn from its seed. What was decided is in the ledger before anybody hears of it; several nodes of
+//! a machine can have one ledger, and get the same answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::ledger::{self, Decline, Entry, Ledger};
+use super::books::{self, Decline, Entry};
+use super::ledger::{Ledger, Recorded};
 use super::{
     BoxFuture, ChargeRequest, ChargeResult, ChargeStatus, Gateway, GatewayError, KEY_BYTES_MAX, LedgerError,
     RefundRequest, Refunded, Totals,
 };
 use crate::config;
-
-/// Charges that may be undecided at once; more are answered as unavailable.
-const UNDECIDED_MAX: usize = 100_000;
 
 /// Standard deviations between the median and the 99th percentile of a normal distribution.
 const SIGMAS_TO_P99: f64 = 2.326_347_874;
@@ -43,8 +42,6 @@ struct Shared {
 struct State {
     ledger: Ledger,
     rng: SmallRng,
-    /// Charges taken in and not decided yet, with their money.
-    undecided: HashMap<String, (u64, String)>,
 }
 
 /// What the network and the provider's mood do to one charge.
@@ -72,11 +69,7 @@ impl Simulated {
     /// # Errors
     /// The books cannot be opened or read back.
     pub fn open(config: &config::Simulated, ledger: &Path) -> Result<Simulated, LedgerError> {
-        let state = State {
-            ledger: Ledger::open(ledger)?,
-            rng: SmallRng::seed_from_u64(config.seed),
-            undecided: HashMap::new(),
-        };
+        let state = State { ledger: Ledger::open(ledger)?, rng: SmallRng::seed_from_u64(config.seed) };
         Ok(Simulated { shared: Arc::new(Shared { config: config.clone(), state: Mutex::new(state) }) })
     }
 
@@ -87,8 +80,10 @@ impl Simulated {
     }
 
     /// What the books say now, without network and misbehaviour.
-    #[must_use]
-    pub fn recorded(&self, key: &str) -> ChargeStatus {
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub fn recorded(&self, key: &str) -> Result<ChargeStatus, GatewayError> {
         self.shared.recorded(key)
     }
 }
@@ -114,7 +109,7 @@ impl Shared {
 
     async fn charge(self: Arc<Self>, request: ChargeRequest) -> Result<ChargeResult, GatewayError> {
         let draw = self.draw();
-        let is_first = matches!(self.recorded(&request.key), ChargeStatus::NotFound);
+        let is_first = self.recorded(&request.key)? == ChargeStatus::NotFound;
         let is_slow = request.token == "tok_slow" && is_first;
         let latency = if is_slow { self.config.slow_latency } else { draw.latency };
         tokio::time::sleep(latency / 2).await;
@@ -154,11 +149,7 @@ impl Shared {
         if draw.fate == Fate::LostOnTheWay {
             return pending().await;
         }
-        let (is_first, number) = {
-            let ledger = &mut self.state().ledger;
-            let is_first = !ledger.is_refunded(&request.key);
-            (is_first, ledger.refund(&request.key, &request.charge, request.amount)?)
-        };
+        let (number, is_first) = self.state().ledger.refund(&request.key, &request.charge, request.amount)?;
         if is_first && matches!(draw.fate, Fate::AnswerLost | Fate::Late) {
             return pending().await;
         }
@@ -169,22 +160,21 @@ impl Shared {
     async fn status(&self, key: String) -> Result<ChargeStatus, GatewayError> {
         let draw = self.draw();
         tokio::time::sleep(draw.latency).await;
-        if draw.is_error { Err(GatewayError::Unavailable { retry_after: None }) } else { Ok(self.recorded(&key)) }
+        if draw.is_error { Err(GatewayError::Unavailable { retry_after: None }) } else { self.recorded(&key) }
     }
 
-    fn recorded(&self, key: &str) -> ChargeStatus {
-        let state = self.state();
-        match state.ledger.charge(key) {
-            None if state.undecided.contains_key(key) => ChargeStatus::Pending,
-            None => ChargeStatus::NotFound,
-            Some(Entry { refunded, number, decline: None, .. }) if refunded > 0 => {
+    fn recorded(&self, key: &str) -> Result<ChargeStatus, GatewayError> {
+        Ok(match self.state().ledger.recorded(key, now())? {
+            Recorded::Nothing => ChargeStatus::NotFound,
+            Recorded::Undecided => ChargeStatus::Pending,
+            Recorded::Decided(Entry { refunded, number, decline: None, .. }) if refunded > 0 => {
                 ChargeStatus::Refunded { reference: reference(number), amount: refunded }
             }
-            Some(entry) => match result(entry) {
+            Recorded::Decided(entry) => match result(entry) {
                 ChargeResult::Captured { reference } => ChargeStatus::Captured { reference },
                 ChargeResult::Declined { code, message } => ChargeStatus::Declined { code, message },
             },
-        }
+        })
     }
 
     /// Enters the decision on a charge; the first one for a key stands.
@@ -195,35 +185,18 @@ impl Shared {
             "tok_declined" => Some(Decline::CardDeclined),
             _ => Some(Decline::InvalidToken),
         };
-        let mut state = self.state();
-        let is_undecided = state.undecided.get(&request.key);
-        if is_undecided.is_some_and(|(amount, currency)| (*amount, currency) != (request.amount, &request.currency)) {
-            return Err(GatewayError::Rejected { code: "idempotency_mismatch" });
-        }
-        let entry = state.ledger.decide(&request.key, (request.amount, &request.currency), decline)?;
-        state.undecided.remove(&request.key);
-        if Ledger::is_same(&entry, request.amount, &request.currency) {
-            Ok(entry)
-        } else {
-            Err(GatewayError::Rejected { code: "idempotency_mismatch" })
-        }
+        self.state().ledger.decide(&request.key, (request.amount, &request.currency), decline)
     }
 
     /// Notes a charge that will be decided later.
     fn take_in(&self, request: &ChargeRequest) -> Result<(), GatewayError> {
         check(request)?;
-        let mut state = self.state();
-        if state.undecided.len() >= UNDECIDED_MAX {
-            return Err(GatewayError::Unavailable { retry_after: Some(self.config.late_delay) });
-        }
-        if state.ledger.charge(&request.key).is_none() && !state.undecided.contains_key(&request.key) {
-            state.undecided.insert(request.key.clone(), (request.amount, request.currency.clone()));
-        }
-        Ok(())
+        let due = now() + self.config.late_delay.as_millis() as u64;
+        self.state().ledger.take_in(&request.key, (request.amount, &request.currency), due)
     }
 
-    /// Decides after `late_delay`, whether or not anybody still waits for the answer. A server that is killed meanwhile
-    /// takes the undecided charge with it: nothing was taken, and the same key may be charged again.
+    /// Decides after `late_delay`, whether or not anybody still waits for the answer. If the server is killed meanwhile,
+    /// whoever asks for the charge when it is due has it decided.
     async fn decide_late(self: Arc<Self>, request: ChargeRequest) -> Result<ChargeResult, GatewayError> {
         let decision = tokio::spawn(async move {
             tokio::time::sleep(self.config.late_delay).await;
@@ -273,10 +246,15 @@ fn check(request: &ChargeRequest) -> Result<(), GatewayError> {
     if request.key.is_empty() || request.key.len() > KEY_BYTES_MAX {
         return Err(GatewayError::Rejected { code: "bad_key" });
     }
-    if ledger::code(&request.currency).is_none() {
+    if books::code(&request.currency).is_none() {
         return Err(GatewayError::Rejected { code: "bad_currency" });
     }
     Ok(())
+}
+
+/// Milliseconds since the epoch: the provider's own clock.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 fn reference(number: u32) -> String {

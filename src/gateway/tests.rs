@@ -61,6 +61,10 @@ impl Shop {
         self.dir.path().join("provider.ndjson")
     }
 
+    fn recorded(&self, key: &str) -> ChargeStatus {
+        self.provider.recorded(key).unwrap()
+    }
+
     fn totals(&self) -> (u64, u64) {
         self.provider.totals().get("EUR").map_or((0, 0), |t| (t.captured, t.refunded))
     }
@@ -135,7 +139,7 @@ async fn lost_before_the_capture_means_nothing_was_taken() {
 async fn a_late_charge_is_pending_and_then_stands_although_nobody_waited() {
     let shop = Shop::with(|c| c.late_rate = Share(1.0));
     let taken_in = async {
-        while shop.provider.recorded("pay_1") != ChargeStatus::Pending {
+        while shop.recorded("pay_1") != ChargeStatus::Pending {
             tokio::task::yield_now().await;
         }
     };
@@ -145,7 +149,7 @@ async fn a_late_charge_is_pending_and_then_stands_although_nobody_waited() {
         answer = shop.provider.charge(charge("pay_1", "tok_ok")) => panic!("answered in time: {answer:?}"),
     }
     while shop.patient.status("pay_1".to_owned()).await == Ok(ChargeStatus::Pending) {}
-    assert!(matches!(shop.provider.recorded("pay_1"), ChargeStatus::Captured { .. }));
+    assert!(matches!(shop.recorded("pay_1"), ChargeStatus::Captured { .. }));
     assert_eq!(shop.totals(), (8500, 0));
 }
 
@@ -160,7 +164,7 @@ async fn slow_is_slow_and_an_error_happens_before_anything_else() {
     assert_eq!(shop.patient.charge(charge("pay_1", "tok_ok")).await, Err(away.clone()));
     assert_eq!(shop.patient.status("pay_1".to_owned()).await, Err(away.clone()));
     assert_eq!(shop.patient.refund(refund("ref_1", "pay_1", 1)).await, Err(away));
-    assert_eq!(shop.provider.recorded("pay_1"), ChargeStatus::NotFound);
+    assert_eq!(shop.recorded("pay_1"), ChargeStatus::NotFound);
 }
 
 #[tokio::test]
@@ -182,7 +186,7 @@ async fn money_is_given_back_once_and_never_more_than_was_taken() {
     ] {
         assert_eq!(shop.patient.refund(request).await, rejected(code), "{code}");
     }
-    assert!(matches!(shop.provider.recorded("pay_1"), ChargeStatus::Refunded { amount: 8000, .. }));
+    assert!(matches!(shop.recorded("pay_1"), ChargeStatus::Refunded { amount: 8000, .. }));
     assert_eq!(shop.totals(), (8500, 8000));
     let bad = ChargeRequest { currency: "euro".to_owned(), ..charge("pay_4", "tok_ok") };
     assert_eq!(shop.patient.charge(bad).await, rejected("bad_currency"));
@@ -213,9 +217,9 @@ async fn the_books_survive_a_kill_even_in_the_middle_of_a_line() {
 
     let shop = shop.restarted();
     assert_eq!(shop.patient.charge(charge("pay_1", "tok_ok")).await.unwrap(), first);
-    assert!(matches!(shop.provider.recorded("pay_2"), ChargeStatus::Captured { .. }));
-    assert!(matches!(shop.provider.recorded("pay_3"), ChargeStatus::Declined { .. }));
-    assert_eq!(shop.provider.recorded("pay_4"), ChargeStatus::NotFound);
+    assert!(matches!(shop.recorded("pay_2"), ChargeStatus::Captured { .. }));
+    assert!(matches!(shop.recorded("pay_3"), ChargeStatus::Declined { .. }));
+    assert_eq!(shop.recorded("pay_4"), ChargeStatus::NotFound);
     assert_eq!(shop.totals(), (17_000, 8500));
     let fourth = shop.patient.charge(charge("pay_4", "tok_ok")).await.unwrap();
     assert_ne!(fourth, first, "references are not used twice");
@@ -239,6 +243,98 @@ fn damaged_books_are_refused_with_file_and_line() {
         let error = Simulated::open(&quick(), &path).unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("provider.ndjson"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn providers_with_one_ledger_are_one_provider() {
+    let shop = Shop::with(|_| {});
+    let other = Simulated::open(&quick(), &shop.books()).unwrap();
+    let first = shop.provider.charge(charge("pay_1", "tok_ok")).await.unwrap();
+    assert_eq!(other.charge(charge("pay_1", "tok_declined")).await.unwrap(), first, "the first decision stands");
+    let second = other.charge(charge("pay_2", "tok_ok")).await.unwrap();
+    assert_ne!(second, first, "numbers are not used twice");
+    assert_eq!(shop.provider.status("pay_2".to_owned()).await, other.status("pay_2".to_owned()).await);
+    other.refund(refund("ref_1", "pay_1", 8000)).await.unwrap();
+    let too_much = shop.provider.refund(refund("ref_2", "pay_1", 501)).await;
+    assert_eq!(too_much, Err(GatewayError::Rejected { code: "refund_exceeds_charge" }));
+    assert_eq!((shop.provider.totals(), shop.totals()), (other.totals(), (17_000, 8000)));
+}
+
+#[tokio::test]
+async fn a_charge_that_one_provider_took_in_is_pending_for_the_other_and_decided_when_due() {
+    let shop = Shop::with(|_| {});
+    let mut late = quick();
+    late.late_rate = Share(1.0);
+    let other = Simulated::open(&late, &shop.books()).unwrap();
+    let taken_in = async {
+        while shop.recorded("pay_1") != ChargeStatus::Pending {
+            tokio::task::yield_now().await;
+        }
+    };
+    // A process that is killed never comes to decide.
+    let mut asked = other.charge(charge("pay_1", "tok_ok"));
+    tokio::select! {
+        biased;
+        () = taken_in => {}
+        answer = &mut asked => panic!("answered in time: {answer:?}"),
+    }
+    let shop = shop.restarted();
+    assert_eq!(shop.recorded("pay_1"), ChargeStatus::Pending);
+    while shop.recorded("pay_1") == ChargeStatus::Pending {
+        std::thread::yield_now();
+    }
+    assert!(matches!(shop.recorded("pay_1"), ChargeStatus::Captured { .. }));
+    assert_eq!(shop.totals(), (8500, 0));
+}
+
+#[test]
+fn many_at_one_ledger_enter_every_key_once() {
+    let shop = Shop::with(|_| {});
+    let entered: Vec<Vec<u32>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let mut ledger = ledger::Ledger::open(&shop.books()).unwrap();
+                scope.spawn(move || {
+                    let decide = |key: u32| ledger.decide(&format!("pay_{key}"), (100, "EUR"), None).unwrap().number;
+                    (0..200).map(decide).collect()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(entered.iter().all(|numbers| numbers == &entered[0]), "everybody heard the same");
+    let books = std::fs::read_to_string(shop.books()).unwrap();
+    assert_eq!((books.lines().count(), shop.totals()), (200, (20_000, 0)));
+}
+
+#[test]
+fn the_line_of_a_process_that_was_killed_is_removed_by_the_next_who_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("provider.ndjson");
+    let mut ledger = ledger::Ledger::open(&path).unwrap();
+    ledger.decide("pay_1", (100, "EUR"), None).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&whole[..], br#"{"op":"captured","key":"pay_2","#].concat()).unwrap();
+    assert_eq!(ledger.recorded("pay_2", 0).unwrap(), ledger::Recorded::Nothing);
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+    assert_eq!(ledger.decide("pay_2", (100, "EUR"), None).unwrap().number, 2);
+    std::fs::write(&path, "").unwrap();
+    let gone = ledger.decide("pay_3", (100, "EUR"), None);
+    assert_eq!(
+        gone,
+        Err(GatewayError::Unavailable { retry_after: None }),
+        "books that were emptied are not gone on with"
+    );
+}
+
+#[test]
+fn a_ledger_that_another_process_does_not_let_go_is_unavailable_and_comes_back() {
+    let shop = Shop::with(|_| {});
+    let held = std::fs::File::open(shop.books()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(shop.provider.recorded("pay_1"), Err(GatewayError::Unavailable { retry_after: None }));
+    drop(held);
+    assert_eq!(shop.recorded("pay_1"), ChargeStatus::NotFound);
 }
 
 #[tokio::test]

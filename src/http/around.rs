@@ -23,7 +23,13 @@ use super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::meter::Meter;
 use super::problem::{Code, Problem};
 use super::request_id::{self, REQUEST_ID};
-use super::{State, cors};
+use super::{State, cors, ops};
+
+/// What a node answers before it can answer anything else of the API.
+const CLUSTER: &str = "/v1/cluster";
+
+/// When a node that has just started is worth another try.
+const NOT_OPEN_RETRY: Duration = Duration::from_secs(1);
 
 /// Answers one request.
 ///
@@ -90,8 +96,11 @@ pub(super) async fn survive(
     Ok(response)
 }
 
-/// Whether the request may go on: the size of its head, then the limit of its address.
+/// Whether the request may go on: whether this node can answer it yet, the size of its head, the limit of its address.
 fn admit(request: &ServiceRequest, state: &State) -> Result<Option<Left>, Problem> {
+    if !state.readiness.is_open() && request.path().starts_with("/v1/") && request.path() != CLUSTER {
+        return Err(ops::not_ready(state).retry_after(NOT_OPEN_RETRY));
+    }
     let most = state.config.http.head_max.as_usize();
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > most {

@@ -27,8 +27,14 @@ pub(super) async fn healthz() -> HttpResponse {
 pub(super) async fn readyz(state: Data<State>) -> Result<HttpResponse, Problem> {
     match state.readiness.reason() {
         None => Ok(text("ready\n")),
-        Some(reason) => Err(Problem::new(Code::NotReady, reason.as_str()).with("reason", reason.as_str())),
+        Some(_) => Err(not_ready(&state)),
     }
+}
+
+/// The node is not ready, and why.
+pub(super) fn not_ready(state: &State) -> Problem {
+    let reason = state.readiness.reason().map_or_else(|| "starting".to_owned(), |reason| reason.to_string());
+    Problem::new(Code::NotReady, reason.clone()).with("reason", reason)
 }
 
 /// The metrics of this node, in Prometheus' text format.

@@ -185,7 +185,7 @@ mod tests {
         let retry_after = Duration::from_millis(1200);
         for (failure, code) in [
             (Failure::Overloaded { retry_after }, Code::Overloaded),
-            (Failure::Unavailable { reason: "disk full", retry_after }, Code::Unavailable),
+            (Failure::Unavailable { reason: "disk full".into(), retry_after }, Code::Unavailable),
             (Failure::Elsewhere, Code::Unavailable),
             (Failure::Unknown, Code::OutcomeUnknown),
         ] {

@@ -98,8 +98,8 @@ impl FeedSink for ToBoard {
 struct NoShelf;
 
 impl Shelf for NoShelf {
-    fn cells(&self, _: Shard) -> Vec<Vec<u8>> {
-        Vec::new()
+    fn cells(&self, _: Shard) -> Result<Vec<Vec<u8>>, snapshots::Error> {
+        Ok(Vec::new())
     }
 
     fn newest(&self, _: Shard, _: &[u8]) -> Option<(Seq, Vec<u8>)> {
@@ -173,6 +173,7 @@ impl Office {
             dispatch,
             config,
         });
+        state.readiness.open();
         state.readiness.ready();
         let door = serve(TcpListener::bind("127.0.0.1:0").unwrap(), state.clone()).unwrap();
         actix_rt::spawn(door.server);

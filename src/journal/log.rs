@@ -340,6 +340,15 @@ impl Log {
     }
 }
 
+impl std::fmt::Display for CommitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CommitError::DiskFull => f.write_str("disk full"),
+            CommitError::Stopped { reason } => f.write_str(reason),
+        }
+    }
+}
+
 impl StageError {
     /// What the caller of the journal is told.
     pub(crate) fn of(self, shard: Shard, after: Seq, bytes: usize) -> super::AppendError {

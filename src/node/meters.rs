@@ -7,7 +7,9 @@ use actors::address::{BlockRef, Kind};
 use actors::feed::Feed;
 use actors::ids::Shard;
 
-use crate::board::{self, Board, Served};
+use crate::board::{self, Served};
+use crate::cluster::{Cluster, ShardOwner};
+use crate::dispatch::Dispatch;
 use crate::gateway::{BreakerState, CallOutcome, Observe};
 use crate::journal;
 use crate::runtime::{self, Committed, FeedSink, Recovery, View};
@@ -25,20 +27,54 @@ impl Meters {
         Self { answers: metrics.cache("public_answers"), metrics: Arc::clone(metrics) }
     }
 
-    /// The board, with orders counted by state on the way to it.
-    pub(super) fn counting(&self, board: Arc<Board>) -> CountedFeed {
-        CountedFeed { metrics: Arc::clone(&self.metrics), board }
+    /// Where public changes go, with orders counted by state on the way.
+    pub(super) fn counting(&self, feed: Arc<dyn FeedSink>) -> CountedFeed {
+        CountedFeed { metrics: Arc::clone(&self.metrics), feed }
     }
 
     /// Reads what is only looked at when somebody asks.
-    pub(super) fn look(&self, view: &View) {
+    pub(super) fn look(&self, dispatch: &Dispatch) {
+        self.look_inside(&dispatch.view());
+        if let Some(cluster) = dispatch.cluster() {
+            self.look_around(cluster);
+        }
+    }
+
+    fn look_around(&self, cluster: &Cluster) {
+        let (view, happened, metrics) = (cluster.view(), cluster.happened(), &self.metrics.cluster);
+        let me = cluster.me();
+        let mine = |shard: &&ShardOwner| shard.owner.as_ref().is_some_and(|(name, _)| *name == me.name);
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        metrics.nodes.set(gauge(view.nodes.len() as u64));
+        metrics.shards_owned.set(gauge(view.shards.iter().filter(mine).count() as u64));
+        metrics
+            .shards_without_owner
+            .set(gauge(view.shards.iter().filter(|shard| shard.owner.is_none()).count() as u64));
+        metrics.follower_lag.set(gauge(view.shards.iter().filter(mine).filter_map(ShardOwner::lag).max().unwrap_or(0)));
+        let epochs = view.shards.iter().filter_map(|shard| shard.owner.as_ref().map(|(_, epoch)| *epoch));
+        metrics.epoch.set(gauge(epochs.max().unwrap_or(0)));
+        metrics.leased.set(i64::from(cluster.standing().borrow().leased));
+        let counters = [
+            (&metrics.claims, happened.claims),
+            (&metrics.handoffs, happened.handoffs),
+            (&metrics.fenced, happened.fenced),
+            (&metrics.packets, happened.packets),
+            (&metrics.items, happened.items),
+            (&metrics.bytes, happened.bytes),
+        ];
+        for (counter, number) in counters {
+            counter.inc_by(number.saturating_sub(counter.get()));
+        }
+    }
+
+    fn look_inside(&self, view: &View) {
         let (queued, restarts) = (view.queued(), view.restarts());
         for kind in Kind::ALL {
             self.metrics.mailbox_depth.of(kind.as_str()).set(queued.of(kind) as i64);
             let counter = self.metrics.cell_restarts.of(kind.as_str());
             counter.inc_by(restarts.of(kind).saturating_sub(counter.get()));
         }
-        let oldest = view.shards.iter().filter(|shard| shard.hosted).map(|shard| shard.snapshot_at).min().flatten();
+        let oldest = view.shards.iter().map(|shard| shard.snapshot_at).min().flatten();
         if let Some(oldest) = oldest {
             self.metrics.snapshot_taken(SystemTime::UNIX_EPOCH + Duration::from_millis(oldest.0));
         }
@@ -51,6 +87,10 @@ impl journal::Observer for Meters {
         self.metrics.journal_fsync.observe(commit.sync);
         self.metrics.journal_batch_records.observe(commit.records);
         self.metrics.journal_batch_bytes.observe(commit.bytes);
+    }
+
+    fn unknown(&self) {
+        self.metrics.cluster.unknown_outcomes.inc();
     }
 
     fn space(&self, space: &journal::Space) {
@@ -66,8 +106,8 @@ impl board::Observer for Meters {
         };
     }
 
-    fn gap(&self, block: &BlockRef) {
-        tracing::warn!(event = %block.event, block = %block.block, "a public change is missing, asking for the whole block");
+    fn gap(&self, _block: &BlockRef) {
+        self.metrics.cluster.feed_gaps.inc();
     }
 
     fn sessions(&self, open: usize) {
@@ -121,19 +161,23 @@ pub(super) fn gateway(metrics: Arc<Metrics>) -> Box<Observe> {
     })
 }
 
-/// Counts orders by state, then lets the board have the news.
+/// Counts orders by state, then passes the news on.
 pub(super) struct CountedFeed {
     metrics: Arc<Metrics>,
-    board: Arc<Board>,
+    feed: Arc<dyn FeedSink>,
 }
 
 impl FeedSink for CountedFeed {
-    fn publish(&self, _shard: Shard, feed: Vec<Feed>) {
+    fn publish(&self, shard: Shard, feed: Vec<Feed>) {
         for news in &feed {
             if let Feed::Order(_, state) = news {
                 self.metrics.orders.of(state.as_str()).inc();
             }
         }
-        self.board.publish(feed);
+        self.feed.publish(shard, feed);
+    }
+
+    fn pictured(&self, shard: Shard) {
+        self.feed.pictured(shard);
     }
 }

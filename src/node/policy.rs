@@ -8,7 +8,8 @@ use actors::policy::Policy;
 use actors::time::Span;
 
 use crate::config::Config;
-use crate::{journal, runtime};
+use crate::tickets::TicketKey;
+use crate::{cluster, journal, nats, runtime};
 
 fn span(duration: Duration) -> Span {
     Span(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
@@ -63,4 +64,24 @@ pub(super) fn journal(config: &Config) -> journal::Options {
         max_bytes: config.journal.max_bytes.map(|bytes| bytes.0),
         ..journal::Options::default()
     }
+}
+
+/// How the node takes part in a cluster.
+pub(super) fn cluster(config: &Config) -> cluster::Settings {
+    cluster::Settings {
+        shards: config.cluster.shards,
+        lease: config.cluster.lease,
+        owner_wait: config.cluster.owner_wait,
+        deadline: config.runtime.deadline,
+    }
+}
+
+/// What must be the same on all nodes of a deployment for its whole life. Everything else may change in a rolling restart.
+pub(super) fn shared_by_all(config: &Config, tickets: &TicketKey) -> nats::Settings {
+    let settings = [
+        ("cluster.shards", config.cluster.shards.to_string()),
+        ("cluster.streams", config.cluster.streams.to_string()),
+        ("tickets.key_file", format!("key {}", tickets.kid())),
+    ];
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

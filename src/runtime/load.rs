@@ -193,7 +193,7 @@ fn deal(
 /// A shard as its snapshots have it; the records after `base` are to be folded in.
 pub(super) fn image(shelf: &dyn Shelf, shard: Shard, base: Seq) -> Result<Image, RecoveryError> {
     let mut image = Image::new(shard, base);
-    for cell in shelf.cells(shard) {
+    for cell in shelf.cells(shard).map_err(|source| RecoveryError::Shelf { shard, source })? {
         let refuse = |source| RecoveryError::Format { shard, seq: Seq::NONE, address: None, source };
         let address = format::decode_address(&cell).map_err(refuse)?;
         match shelf.newest(shard, &cell) {

@@ -14,7 +14,7 @@ use tracing::error;
 use super::control::{Control, Life, Rebuilt};
 use super::format;
 use super::load::{self, StartError};
-use super::recovery::{Image, Restored};
+use super::recovery::{Image, RecoveryError, Restored};
 use super::router::Router;
 use super::shelf::Shelf;
 use crate::journal::Journal;
@@ -87,7 +87,8 @@ fn try_rebuild(journal: &dyn Journal, shelf: &dyn Shelf, batch: &[Request]) -> R
     let mut images = Vec::new();
     for (request, base) in batch.iter().zip(&bases) {
         let mut image = Image::new(request.shard, base.1).only(request.cells.clone());
-        let kept = shelf.cells(request.shard);
+        let shard = request.shard;
+        let kept = shelf.cells(shard).map_err(|source| RecoveryError::Shelf { shard, source })?;
         for cell in &request.cells {
             let name = format::encode_address(cell);
             match shelf.newest(request.shard, &name) {

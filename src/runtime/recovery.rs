@@ -16,6 +16,7 @@ use foldhash::fast::RandomState;
 use super::format::{self, FormatError};
 use super::hosted::AnyMachine;
 use crate::journal::Seq;
+use crate::snapshots;
 
 /// One machine and how far it has come.
 #[derive(Debug)]
@@ -87,6 +88,13 @@ pub enum RecoveryError {
         /// The last record of the journal.
         last: Seq,
     },
+    /// It cannot be seen now which snapshots there are.
+    Shelf {
+        /// Which shard.
+        shard: Shard,
+        /// What the shelf says.
+        source: snapshots::Error,
+    },
     /// A record or snapshot cannot be read.
     Format {
         /// Which shard.
@@ -132,6 +140,9 @@ impl fmt::Display for RecoveryError {
                 "journal lacks records that a snapshot contains: shard={} cell={address:?} snapshot={snapshot} journal_last={last}",
                 shard.0
             ),
+            RecoveryError::Shelf { shard, source } => {
+                write!(f, "snapshots cannot be listed: shard={}: {source}", shard.0)
+            }
             RecoveryError::Format { shard, seq, address, source } => {
                 write!(f, "stored bytes refused: shard={} seq={seq} cell={address:?}: {source}", shard.0)
             }
@@ -146,6 +157,7 @@ impl std::error::Error for RecoveryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             RecoveryError::Format { source, .. } => Some(source),
+            RecoveryError::Shelf { source, .. } => Some(source),
             RecoveryError::Gap { .. }
             | RecoveryError::NoSnapshot { .. }
             | RecoveryError::Order { .. }

@@ -3,6 +3,7 @@
 use actors::ids::Shard;
 
 use crate::journal::{self, Seq};
+use crate::snapshots::shared::Shared;
 use crate::snapshots::{Error, Put, Snapshots};
 
 /// A snapshot to be kept.
@@ -19,7 +20,10 @@ pub struct Stored {
 /// Keeps the two newest snapshots of each cell. All calls block.
 pub trait Shelf: Send + Sync + 'static {
     /// The cells of a shard of which anything is kept, whether it can be read or not.
-    fn cells(&self, shard: Shard) -> Vec<Vec<u8>>;
+    ///
+    /// # Errors
+    /// There may be more than can be seen now.
+    fn cells(&self, shard: Shard) -> Result<Vec<Vec<u8>>, Error>;
 
     /// The newest snapshot of a cell that can be verified: the record up to which it is complete, and its bytes.
     fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)>;
@@ -41,8 +45,8 @@ pub trait Shelf: Send + Sync + 'static {
 }
 
 impl Shelf for Snapshots {
-    fn cells(&self, shard: Shard) -> Vec<Vec<u8>> {
-        self.actors(journal::Shard(shard.0))
+    fn cells(&self, shard: Shard) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(self.actors(journal::Shard(shard.0)))
     }
 
     fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
@@ -50,17 +54,44 @@ impl Shelf for Snapshots {
     }
 
     fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), Error> {
-        let puts: Vec<Put<'_>> =
-            snapshots.iter().map(|Stored { cell, seq, bytes }| Put { actor: cell, seq: *seq, bytes }).collect();
-        self.put_all(journal::Shard(shard.0), &puts)
+        self.put_all(journal::Shard(shard.0), &puts(snapshots))
     }
 
     fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), Error> {
-        let touches: Vec<(&[u8], Seq)> = cells.iter().map(|(cell, seq)| (cell.as_slice(), *seq)).collect();
-        self.touch_all(journal::Shard(shard.0), &touches)
+        self.touch_all(journal::Shard(shard.0), &touches(cells))
     }
 
     fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
         Snapshots::safe_to_cut(self, journal::Shard(shard.0))
     }
+}
+
+impl Shelf for Shared {
+    fn cells(&self, shard: Shard) -> Result<Vec<Vec<u8>>, Error> {
+        self.actors(journal::Shard(shard.0))
+    }
+
+    fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {
+        Shared::newest(self, journal::Shard(shard.0), cell)
+    }
+
+    fn put(&self, shard: Shard, snapshots: &[Stored]) -> Result<(), Error> {
+        self.put_all(journal::Shard(shard.0), &puts(snapshots))
+    }
+
+    fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), Error> {
+        self.touch_all(journal::Shard(shard.0), &touches(cells))
+    }
+
+    fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
+        Shared::safe_to_cut(self, journal::Shard(shard.0))
+    }
+}
+
+fn puts(snapshots: &[Stored]) -> Vec<Put<'_>> {
+    snapshots.iter().map(|Stored { cell, seq, bytes }| Put { actor: cell, seq: *seq, bytes }).collect()
+}
+
+fn touches(cells: &[(Vec<u8>, Seq)]) -> Vec<(&[u8], Seq)> {
+    cells.iter().map(|(cell, seq)| (cell.as_slice(), *seq)).collect()
 }

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::cluster::ClusterMetrics;
 use super::histogram::{Durations, Sizes};
 use super::process::Process;
 use super::routes::{RouteLabels, RouteMetrics};
@@ -137,6 +138,8 @@ pub struct Metrics {
     pub recovery_changes: Gauge,
     /// 1 when requests are served.
     pub ready: Gauge,
+    /// The node's part in a cluster.
+    pub cluster: ClusterMetrics,
 }
 
 impl Default for Metrics {
@@ -180,12 +183,14 @@ impl Metrics {
             recovery_time: Gauge::default(),
             recovery_changes: Gauge::default(),
             ready: Gauge::default(),
+            cluster: ClusterMetrics::default(),
         };
         let mut registry = Registry::default();
         let own = registry.sub_registry_with_prefix("stampede");
         metrics.register_edge(own);
         metrics.register_engine(own);
         metrics.register_surroundings(own);
+        metrics.cluster.register(own);
         registry.register_collector(Box::new(Process));
         metrics.registry = registry;
         metrics

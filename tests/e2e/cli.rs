@@ -41,6 +41,18 @@ fn keys_and_tokens_that_are_printed_are_accepted() {
 }
 
 #[test]
+fn the_ticket_key_is_made_once_and_a_node_signs_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ticket-key.pem");
+    let made = run(&["key", "ticket", file.to_str().unwrap()]);
+    assert!(made.status.success() && out(&made).starts_with("kid="), "{}", said(&made));
+    assert_eq!(out(&run(&["key", "ticket", file.to_str().unwrap()])), out(&made), "one that is there stays");
+    let server = Server::start_with(&[&format!("tickets.key_file={}", file.display())]);
+    let keys = server.client().get("/v1/keys").expect(200);
+    assert_eq!(format!("kid={}", keys["keys"][0]["kid"].as_str().unwrap()), out(&made).trim());
+}
+
+#[test]
 fn check_config_prints_every_key_and_names_what_is_wrong() {
     let secret = format!("auth.hs256_secret={SECRET}");
     let digest = format!("auth.organizer_keys=[\"sha256:{}\"]", "0".repeat(64));
@@ -66,7 +78,7 @@ fn check_config_prints_every_key_and_names_what_is_wrong() {
         ("holds.ttl=-7m", "holds.ttl"),
         ("cluster.shards=0", "cluster.shards"),
         ("cluster.shards=many", "cluster.shards"),
-        ("cluster.seeds=[\"nats://x\"]", "cluster.seeds"),
+        ("cluster.seeds=[\"http://x\"]", "cluster.seeds"),
         ("payments.gateway=real", "payments.gateway"),
         ("payments.simulated.decline_rate=200%", "payments.simulated.decline_rate"),
         ("limits.customer=50", "limits.customer"),

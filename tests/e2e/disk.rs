@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::client::{Client, small_event};
+use crate::process::until;
 use crate::provider::Provider;
-use crate::server::{Server, until};
+use crate::server::Server;
 
 /// A journal of two small segments.
 const SMALL: [&str; 3] = ["journal.segment_bytes=1MiB", "journal.group_bytes_max=256KiB", "journal.max_bytes=2MiB"];

@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::server::{SECRET, Server, loadgen, until};
+use crate::process::{Process, until};
+use crate::server::{SECRET, Server, loadgen};
 
 /// A running `loadgen onsale`. Dropping it kills the process that it started and nothing else.
 pub(crate) struct Load {
-    child: Child,
+    process: Process,
     folder: tempfile::TempDir,
 }
 
@@ -25,9 +26,14 @@ pub(crate) struct Outcome {
 impl Load {
     /// Load with an audit at its end against this node; `flags` say the rest.
     pub(crate) fn start(server: &Server, flags: &str) -> Self {
-        let (url, key) = (server.url(), server.organizer_key());
+        Self::spread(&[server.url()], server.organizer_key(), flags)
+    }
+
+    /// The same over all nodes of a cluster.
+    pub(crate) fn spread(urls: &[String], key: &str, flags: &str) -> Self {
+        let urls: String = urls.iter().map(|url| format!("--url {url} ")).collect();
         Self::typed(&format!(
-            "onsale --url {url} --organizer-key {key} --auth-secret {SECRET} --audit --journal acknowledged.ndjson {flags}"
+            "onsale {urls} --organizer-key {key} --auth-secret {SECRET} --audit --journal acknowledged.ndjson {flags}"
         ))
     }
 
@@ -36,21 +42,21 @@ impl Load {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let said = File::create(folder.path().join("said")).expect("a file");
         let also_said = said.try_clone().expect("a file");
-        let child = Command::new(loadgen())
-            .args(words.split_whitespace())
-            .args(["--quiet", "--json", "report.json"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(said)
-            .stderr(also_said)
-            .spawn()
-            .expect("the load generator starts");
-        Self { child, folder }
+        let process = Process::spawn(
+            Command::new(loadgen())
+                .args(words.split_whitespace())
+                .args(["--quiet", "--json", "report.json"])
+                .current_dir(folder.path())
+                .stdin(Stdio::null())
+                .stdout(said)
+                .stderr(also_said),
+        );
+        Self { process, folder }
     }
 
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("it is ours").is_none()
+        self.process.is_running()
     }
 
     /// Bytes of acknowledgements noted so far.
@@ -69,19 +75,12 @@ impl Load {
     }
 
     /// Waits for its end.
-    pub(crate) fn finish(mut self) -> Outcome {
-        let ended = self.child.wait().expect("it is ours");
+    pub(crate) fn finish(self) -> Outcome {
+        let passed = self.process.finish();
         let said = std::fs::read_to_string(self.folder.path().join("said")).unwrap_or_default();
         let report = std::fs::read(self.folder.path().join("report.json")).ok();
         let report = report.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Outcome { report: report.unwrap_or_else(|| panic!("no report: {said}")), passed: ended.success(), said }
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Outcome { report: report.unwrap_or_else(|| panic!("no report: {said}")), passed, said }
     }
 }
 

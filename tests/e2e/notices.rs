@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use serde_json::Value;
 
 use crate::client::small_event;
-use crate::server::{Server, until};
+use crate::process::until;
+use crate::server::Server;
 
 /// A port where nobody listens: it was free a moment ago.
 fn closed_port() -> u16 {

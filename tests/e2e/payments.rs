@@ -4,8 +4,9 @@ use serde_json::json;
 
 use crate::client::small_event;
 use crate::load::Load;
+use crate::process::until;
 use crate::provider::Provider;
-use crate::server::{Server, until};
+use crate::server::Server;
 
 const QUICK: [&str; 4] = [
     "payments.timeout=200ms",

@@ -49,6 +49,7 @@ impl Provider {
                     refunded += amount;
                     *charges.entry(of("charge")).or_default() -= amount as i64;
                 }
+                Some("taken_in") => {}
                 _ => assert_eq!(line["op"], "declined"),
             }
         }

@@ -4,27 +4,25 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::process::{Process, until};
 
 /// The secret that the tests sign customers' tokens with.
 pub(crate) const SECRET: &str = "end-to-end-end-to-end-end-to-end-0123";
 
 /// An organizer's key and its digest, made once with `stampede key new`.
+#[derive(Clone)]
 pub(crate) struct OrganizerKey {
     pub(crate) key: String,
     pub(crate) digest: String,
 }
 
-/// How long a node may take to come up or to stop. Generous: machines of continuous integration are slow.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A running node. Dropping it kills the process that it started and nothing else.
 pub(crate) struct Server {
-    child: Option<Child>,
+    process: Option<Process>,
     listen: SocketAddr,
     folder: tempfile::TempDir,
     settings: Vec<String>,
@@ -46,10 +44,16 @@ pub(crate) fn loadgen() -> PathBuf {
     path
 }
 
+/// What this command of the server prints; it must end well.
+#[track_caller]
+pub(crate) fn printed(words: &[&str]) -> String {
+    let ended = Command::new(binary()).args(words).output().expect("stampede runs");
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout).expect("text")
+}
+
 fn new_key() -> OrganizerKey {
-    let made = Command::new(binary()).args(["key", "new"]).output().expect("stampede key new runs");
-    assert!(made.status.success(), "{made:?}");
-    let text = String::from_utf8(made.stdout).expect("text");
+    let text = printed(&["key", "new"]);
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
@@ -80,12 +84,21 @@ impl Server {
 
     /// A node that is not started yet.
     pub(crate) fn prepare(settings: &[&str]) -> Self {
+        Self::prepare_for(new_key(), settings)
+    }
+
+    /// A node that is not started yet and knows the same organizer as this one.
+    pub(crate) fn prepare_beside(&self, settings: &[&str]) -> Self {
+        Self::prepare_for(self.key.clone(), settings)
+    }
+
+    fn prepare_for(key: OrganizerKey, settings: &[&str]) -> Self {
         Self {
-            child: None,
+            process: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             folder: tempfile::tempdir().expect("a temporary folder"),
             settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
-            key: new_key(),
+            key,
             command: "serve",
             within: Vec::new(),
             said: String::new(),
@@ -140,19 +153,21 @@ impl Server {
     /// Starts the node again, on the same data and port, and waits until it is ready.
     pub(crate) fn restart(&mut self) {
         self.launch();
-        let began = Instant::now();
-        while self.client().get("/readyz").status != 200 {
-            assert!(began.elapsed() < PATIENCE, "not ready: {}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.await_ready();
+    }
+
+    /// Waits until it says that it takes requests.
+    #[track_caller]
+    pub(crate) fn await_ready(&self) {
+        until("it is ready", || self.client().get("/readyz").status == 200);
     }
 
     /// Starts the process and reads its address, without waiting for readiness.
     pub(crate) fn launch(&mut self) {
-        assert!(self.child.is_none(), "it is running");
+        assert!(self.process.is_none(), "it is running");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut process = Process::spawn(self.command().stdout(Stdio::piped()).stderr(log));
+        let mut lines = BufReader::new(process.output().expect("its output")).lines();
         let last = if self.command == "demo" { "These keys are public" } else { "listening on" };
         self.said.clear();
         for line in lines.by_ref().map_while(Result::ok) {
@@ -163,27 +178,38 @@ impl Server {
         }
         let listening = self.said.lines().find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned));
         let Some(listening) = listening else {
-            let _ = child.wait();
             panic!("it did not say where it listens: {}", self.log());
         };
         self.listen = listening.trim().parse().expect("an address");
-        self.child = Some(child);
+        self.process = Some(process);
     }
 
     /// kill -9.
     pub(crate) fn kill(&mut self) {
-        let mut child = self.child.take().expect("it is running");
-        child.kill().expect("it is ours to kill");
-        child.wait().expect("it is gone");
+        self.process.take().expect("it is running").kill();
     }
 
     /// SIGTERM; waits for the end and returns the exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
-        let child = self.child.take().expect("it is running");
-        let pid = child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(told.success());
-        wait(child)
+        self.process.take().expect("it is running").stop()
+    }
+
+    /// SIGSTOP: it is there and does nothing.
+    pub(crate) fn pause(&self) {
+        self.running().signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) {
+        self.running().signal("CONT");
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("it is running")
     }
 
     /// A client without credentials.
@@ -214,7 +240,7 @@ impl Server {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it is running").id()
+        self.running().pid()
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -233,7 +259,7 @@ impl Server {
     /// Starts a node that is expected to refuse, and gives what it says on standard error.
     #[track_caller]
     pub(crate) fn refuses_to_start(&self) -> String {
-        assert!(self.child.is_none(), "it is running");
+        assert!(self.process.is_none(), "it is running");
         let ended = self.command().output().expect("the server starts");
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(2), "{said}");
@@ -276,36 +302,9 @@ impl Server {
     }
 }
 
-/// Looks again and again until this is so. Panics when it takes longer than anything here should.
-#[track_caller]
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn wait(mut child: Child) -> Option<i32> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("it is ours") {
-            return status.code();
-        }
-        if began.elapsed() > PATIENCE {
-            let _ = child.kill();
-            panic!("it did not stop");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process = None;
         if std::thread::panicking() {
             eprintln!("--- server log ---\n{}", self.log());
         }

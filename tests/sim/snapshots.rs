@@ -68,8 +68,8 @@ impl Snapshots {
 }
 
 impl Shelf for Snapshots {
-    fn cells(&self, shard: Shard) -> Vec<Vec<u8>> {
-        self.kept().keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect()
+    fn cells(&self, shard: Shard) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(self.kept().keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect())
     }
 
     fn newest(&self, shard: Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {

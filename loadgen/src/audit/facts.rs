@@ -83,7 +83,7 @@ pub struct OrderItem {
 
 /// Waits until orders have come to their end (bounded), then fetches everything.
 pub fn fetch(access: &Access, claims: &Claims) -> Result<Facts, Failure> {
-    let mut client = Client::new(access.target.clone(), access.give_up);
+    let mut client = Client::new(access.targets.clone(), access.give_up);
     let mut facts = Facts::default();
     let events: BTreeMap<&str, &Event> = claims.events.iter().map(|event| (event.id.as_str(), event)).collect();
     for (id, event) in events {

@@ -31,7 +31,7 @@ impl FloorArgs {
         let Some(url) = &self.copy else { return Ok(answer(&standard_body(self.size as usize))) };
         let path_at = url.get(7..).and_then(|rest| rest.find('/')).map(|place| place + 7);
         let (server, path) = url.split_at(path_at.ok_or_else(|| usage("--copy", "must be http://host:port/path"))?);
-        Client::new(Target::parse(server)?, COPY_PATIENCE).copy(path)
+        Client::new(vec![Target::parse(server)?], COPY_PATIENCE).copy(path)
     }
 }
 
@@ -39,7 +39,7 @@ impl AccessArgs {
     /// Gives the flags their meaning.
     pub fn meaning(&self) -> Result<Access, Failure> {
         Ok(Access {
-            target: Target::parse(&self.url)?,
+            targets: self.url.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?,
             organizer_key: self.organizer_key.clone(),
             auth_secret: self.auth_secret.clone(),
             give_up: self.give_up,

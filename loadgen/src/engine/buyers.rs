@@ -23,6 +23,8 @@ use crate::journal::{Line, Scribe, unix_ms};
 
 /// Steps of a thread under way; at this number nothing new is drawn until some end.
 const FLOWS_MAX: usize = 1 << 18;
+/// Steps that may be sent, looked at for one that a node may be asked: only those that it left open are passed over.
+const DUE_LOOKED_AT_MAX: usize = 64;
 /// Own holds of a thread that may wait to be bought; the oldest are left to expire.
 const BASKETS_MAX: usize = 100_000;
 
@@ -116,15 +118,19 @@ impl<'a> Buyers<'a> {
         }
     }
 
-    /// The next step to send.
-    pub(crate) fn pop_due(&mut self) -> Option<u32> {
-        self.due.pop_front()
+    /// The next step to send, and not one that this node left open.
+    pub(crate) fn pop_due(&mut self, not_of: Option<usize>) -> Option<u32> {
+        let may_go = |flow: &u32| !self.flows[*flow].is_open || Some(self.flows[*flow].asked) != not_of;
+        let place = self.due.iter().take(DUE_LOOKED_AT_MAX).position(may_go)?;
+        self.due.remove(place)
     }
 
-    /// Appends a step's request; gives its intended start.
-    pub(crate) fn write(&self, flow: u32, out: &mut Vec<u8>) -> Nanos {
-        self.flows[flow].write(out, &self.scene.plan.access.target, self.scene.stage);
-        self.flows[flow].intended
+    /// Appends a step's request to a node; gives its intended start.
+    pub(crate) fn write(&mut self, flow: u32, node: usize, out: &mut Vec<u8>) -> Nanos {
+        let flow = &mut self.flows[flow];
+        (flow.asked, flow.is_open) = (node, false);
+        flow.write(out, &self.scene.plan.access.targets[node], self.scene.stage);
+        flow.intended
     }
 
     /// Carries a step on after an answer. True when a step of the mix came to its end.
@@ -257,6 +263,7 @@ impl<'a> Buyers<'a> {
         }
         let pause = fate::backoff(self.flows[flow].attempts, after, self.rng.random());
         self.flows[flow].attempts += 1;
+        self.flows[flow].is_open = true;
         self.later.push(Reverse((now + pause, flow)));
         false
     }

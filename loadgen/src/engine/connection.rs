@@ -33,6 +33,8 @@ pub(crate) enum Link {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) link: Link,
+    /// Place of the node that it goes to.
+    pub(crate) target: usize,
     /// Requests whose answers have not come, oldest first.
     pub(crate) in_flight: VecDeque<Sent>,
     /// Bytes of requests; [`Connection::flush`] sends them.
@@ -46,10 +48,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that is to be made at once.
-    pub(crate) fn new(depth: usize) -> Self {
+    /// A connection to a node that is to be made at once.
+    pub(crate) fn new(target: usize, depth: usize) -> Self {
         Self {
             link: Link::Down(Nanos(0)),
+            target,
             in_flight: VecDeque::with_capacity(depth),
             out: Vec::new(),
             inbox: Vec::new(),

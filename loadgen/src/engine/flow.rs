@@ -50,6 +50,10 @@ pub(crate) struct Flow {
     /// When it was drawn; the time to give up counts from here.
     pub(crate) started: Nanos,
     pub(crate) attempts: u32,
+    /// Place of the node that was asked last.
+    pub(crate) asked: usize,
+    /// Whether that node left the outcome open: the next attempt goes to another one.
+    pub(crate) is_open: bool,
     /// Looks at an order so far.
     pub(crate) looks: u32,
     /// Idempotency key; the same for every attempt.

@@ -44,6 +44,8 @@ pub(crate) struct Worker<'a> {
     poll: Poll,
     alarm: Alarm,
     connections: Vec<Connection>,
+    /// Open connections to each node.
+    open: Vec<u32>,
     /// Connections with room, the longest waiting first.
     roomy: VecDeque<usize>,
     scratch: Vec<u8>,
@@ -70,12 +72,16 @@ impl<'a> Worker<'a> {
             Load::Open { rate } => Arrivals::open(rate / f64::from(plan.threads), Nanos(0), &mut rng),
             Load::Closed => Arrivals::Closed,
         };
+        let nodes = plan.access.targets.len();
         let share = plan.connections / plan.threads + u32::from(number < plan.connections % plan.threads);
         Ok(Self {
             scene,
             poll,
             alarm,
-            connections: (0..share).map(|_| Connection::new(plan.pipeline as usize)).collect(),
+            connections: (0..share as usize)
+                .map(|place| Connection::new((place + number as usize) % nodes, plan.pipeline as usize))
+                .collect(),
+            open: vec![0; nodes],
             roomy: VecDeque::with_capacity(share as usize),
             scratch: vec![0; READ_SIZE],
             rng,
@@ -157,7 +163,7 @@ impl<'a> Worker<'a> {
             let connection = &mut self.connections[place];
             match &connection.link {
                 Link::Down(at) if *at <= now => {
-                    let address = self.scene.plan.access.target.address;
+                    let address = self.scene.plan.access.targets[connection.target].address;
                     if connection.connect(address, self.poll.registry(), Token(place), now).is_err() {
                         self.lose(place, "connect_failed", now);
                     }
@@ -190,7 +196,7 @@ impl<'a> Worker<'a> {
             let mut room = self.connections[place].room(depth);
             let mut filled = false;
             while room > 0
-                && let Some(job) = self.next_job(now)
+                && let Some(job) = self.next_job(self.connections[place].target, now)
             {
                 self.put(place, job, now);
                 (room, filled) = (room - 1, true);
@@ -211,8 +217,10 @@ impl<'a> Worker<'a> {
         !matches!(self.connections[place].link, Link::Open(_))
     }
 
-    fn next_job(&mut self, now: Nanos) -> Option<Job> {
-        if let Some(flow) = self.buyers.pop_due() {
+    /// What is sent next to a node. What it left open goes to another one, as long as there is another one.
+    fn next_job(&mut self, node: usize, now: Nanos) -> Option<Job> {
+        let is_only = self.open.iter().enumerate().all(|(other, open)| other == node || *open == 0);
+        if let Some(flow) = self.buyers.pop_due((!is_only).then_some(node)) {
             return Some(Job { intended: now, attempts: 0, what: What::Flow(flow) });
         }
         if let Some(job) = self.again.pop_front() {
@@ -228,12 +236,13 @@ impl<'a> Worker<'a> {
 
     fn put(&mut self, place: usize, job: Job, now: Nanos) {
         let connection = &mut self.connections[place];
+        let reads = &self.scene.reads[connection.target];
         let intended = match job.what {
             What::Read { operation, event, block } => {
-                connection.out.extend_from_slice(self.scene.reads.bytes(operation, event, block));
+                connection.out.extend_from_slice(reads.bytes(operation, event, block));
                 job.intended
             }
-            What::Flow(flow) => self.buyers.write(flow, &mut connection.out),
+            What::Flow(flow) => self.buyers.write(flow, connection.target, &mut connection.out),
         };
         let moments = Moments { intended, sent: now };
         connection.in_flight.push_back(Sent { moments, attempts: job.attempts, what: job.what });
@@ -300,10 +309,18 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Closes a connection. What was in flight on it is asked again; its oldest request carries the blame.
+    /// Closes a connection, which comes back to another node if there is one. What was in flight on it is asked again; its
+    /// oldest request carries the blame.
     fn lose(&mut self, place: usize, code: &'static str, now: Nanos) {
-        let chance = self.rng.random();
+        let (chance, nodes) = (self.rng.random(), self.open.len());
         let connection = &mut self.connections[place];
+        if matches!(connection.link, Link::Open(_)) {
+            self.open[connection.target] -= 1;
+        }
+        if nodes > 1 {
+            // any other: those that a node lost are spread over all that are left
+            connection.target = (connection.target + self.rng.random_range(1..nodes)) % nodes;
+        }
         connection.close(now, chance);
         let mut in_flight = std::mem::take(&mut connection.in_flight);
         for (number, sent) in in_flight.drain(..).enumerate() {

@@ -57,9 +57,10 @@ pub(crate) struct BoxOffice {
 }
 
 struct Shared {
-    inventory: Mutex<Inventory>,
+    inventory: Arc<Mutex<Inventory>>,
     faults: Vec<Fault>,
     posts: AtomicU64,
+    keys: Mutex<Vec<String>>,
     reads: AtomicU64,
     crashed: Mutex<Option<Duration>>,
     streams: Mutex<Vec<TcpStream>>,
@@ -94,12 +95,22 @@ impl Reply {
 impl BoxOffice {
     /// Opens on a free port.
     pub(crate) fn open(faults: &[Fault]) -> Self {
+        Self::serve_from(Arc::new(Mutex::new(Inventory::new(faults))), faults)
+    }
+
+    /// Another node of this box office, with connections and misbehaviour of its own.
+    pub(crate) fn beside(&self, faults: &[Fault]) -> Self {
+        Self::serve_from(self.shared.inventory.clone(), faults)
+    }
+
+    fn serve_from(inventory: Arc<Mutex<Inventory>>, faults: &[Fault]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            inventory: Mutex::new(Inventory::new(faults)),
+            inventory,
             faults: faults.to_vec(),
             posts: AtomicU64::new(0),
+            keys: Mutex::default(),
             reads: AtomicU64::new(0),
             crashed: Mutex::new(None),
             streams: Mutex::new(Vec::new()),
@@ -113,6 +124,11 @@ impl BoxOffice {
     /// Where it is.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The idempotency keys of all that was asked here, in order.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.shared.keys.lock().unwrap().clone()
     }
 
     /// Holds that were ever given.
@@ -165,6 +181,7 @@ impl Shared {
         loop {
             let request = read_request(&mut reader)?;
             let number = self.number_of(&request);
+            self.keys.lock().unwrap().extend(request.key.clone());
             if let Some(reply) = self.turned_away(number) {
                 self.write(&mut stream, &reply)?;
                 continue;

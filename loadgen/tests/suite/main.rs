@@ -8,6 +8,7 @@
 mod audit;
 mod box_office;
 mod commands;
+mod nodes;
 mod retry;
 mod sale;
 mod stall;

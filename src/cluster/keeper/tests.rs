@@ -81,21 +81,17 @@ impl Village {
                 Order::Follow(shard) => keeper.followed(shard, Seq(1), true),
                 Order::Claim(shard) => {
                     self.epochs[usize::from(shard.0)] += 1;
-                    keeper.owns(shard, self.epochs[usize::from(shard.0)]);
+                    assert_eq!(keeper.owns(shard, self.epochs[usize::from(shard.0)]), []);
                 }
                 Order::Release(shard) => {
                     keeper.released(shard);
                     self.handovers += 1;
                 }
-                Order::Verify(shard) => match keeper.role(shard) {
-                    Role::Owning { epoch, .. } if epoch == self.epochs[usize::from(shard.0)] => {
-                        keeper.trusted(shard, epoch)
-                    }
-                    role => {
-                        assert!(matches!(role, Role::Owning { .. }), "only owned shards are looked up");
-                        keeper.lost(shard);
-                    }
-                },
+                Order::Verify(shard) => {
+                    let last = self.epochs[usize::from(shard.0)];
+                    let is_mine = keeper.role(shard) == Role::Owning { epoch: last, trusted: false };
+                    if is_mine { keeper.trusted(shard, last) } else { keeper.lost(shard) }
+                }
                 Order::Unfollow(_) | Order::Drop(_) => {}
                 Order::Namesake(_) => panic!("two of the same name"),
             }
@@ -225,4 +221,23 @@ fn an_older_namesake_must_stop() {
         (old.heartbeat(Millis(3), |_| Progress::default()), new.heartbeat(Millis(3), |_| Progress::default()));
     assert_eq!(new.hear(Millis(3), from_old), []);
     assert_eq!(old.hear(Millis(3), from_new), [Order::Namesake(new.me().clone())]);
+}
+
+#[test]
+fn a_claim_that_a_lapse_overtook_is_looked_up() {
+    let mut keeper = Keeper::new(NodeId::new("a", Millis(0), 0), Settings { shards: 1, lease: Span(LEASE) }, Millis(0));
+    let beat = |keeper: &mut Keeper, at| {
+        let heartbeat = keeper.heartbeat(Millis(at), |_| Progress::default());
+        keeper.hear(Millis(at), heartbeat)
+    };
+    beat(&mut keeper, 1);
+    keeper.serve(Millis(1));
+    assert_eq!(keeper.tick(Millis(2)), [Order::Follow(Shard(0))]);
+    keeper.followed(Shard(0), Seq(0), true);
+    assert_eq!(keeper.tick(Millis(3)), [Order::Claim(Shard(0))]);
+    beat(&mut keeper, 10 * LEASE);
+    assert_eq!(keeper.owns(Shard(0), 1), [Order::Verify(Shard(0))]);
+    assert_eq!(keeper.role(Shard(0)), Role::Owning { epoch: 1, trusted: false });
+    keeper.trusted(Shard(0), 1);
+    assert_eq!(keeper.role(Shard(0)), Role::Owning { epoch: 1, trusted: true });
 }

@@ -9,7 +9,7 @@ use super::super::problem::Code;
 use super::super::routes::{Described, ROUTES, Route, Who};
 
 /// Codes that any request may be answered with.
-const ANY: &[Code] = &[Code::BadRequest, Code::UriTooLong, Code::HeadTooLarge, Code::Internal];
+const ANY: &[Code] = &[Code::BadRequest, Code::UriTooLong, Code::HeadTooLarge, Code::Internal, Code::NotReady];
 /// Codes of whatever asks a machine.
 const ASKING: &[Code] = &[Code::Overloaded, Code::Unavailable, Code::OutcomeUnknown];
 /// Codes of whatever has a body.

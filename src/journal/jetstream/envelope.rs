@@ -215,6 +215,12 @@ impl Envelope {
         if envelope.shard == shard { Ok(envelope) } else { Err(EnvelopeError::Shard { found: envelope.shard }) }
     }
 
+    /// A message that makes `owner` the owner of `shard` under `epoch`, when the last record is `last`.
+    #[must_use]
+    pub fn claim(shard: Shard, epoch: u64, last: Seq, owner: &Owner, at: Millis) -> Bytes {
+        seal(Vec::new(), &Head { shard, purpose: Purpose::Claim, epoch, seq: last, at, owner }).0
+    }
+
     /// The number of the last record before this message.
     #[must_use]
     pub fn before(&self) -> Seq {
@@ -233,6 +239,14 @@ impl Envelope {
         };
         Tail { position, seq: self.seq, epoch: self.epoch, owner: self.owner, at: self.at, purpose, crc: self.crc }
     }
+}
+
+/// The message of a record, for tests of what reads messages.
+#[cfg(test)]
+pub(in crate::journal) fn record(shard: Shard, epoch: u64, seq: Seq, record: &[u8]) -> Bytes {
+    let owner = Owner { name: "node-a".to_owned(), incarnation: 5 };
+    let head = Head { shard, purpose: Purpose::Record, epoch, seq, at: Millis(1000), owner: &owner };
+    seal(record.to_vec(), &head).0
 }
 
 #[cfg(test)]

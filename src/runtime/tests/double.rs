@@ -1,7 +1,7 @@
 //! A journal and a shelf in memory: the journal acknowledges, refuses or waits as the test wants.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex};
 
 use actors::ids;
 use futures_util::future::BoxFuture;
@@ -30,7 +30,9 @@ pub(super) struct JournalDouble {
     shards: Mutex<HashMap<u16, Records>>,
     /// Whether appends wait for the test.
     holding: Mutex<bool>,
-    reading: Mutex<()>,
+    /// Whether replays wait.
+    unread: Mutex<bool>,
+    readable: Condvar,
     holds: mpsc::UnboundedSender<Held>,
     held: tokio::sync::Mutex<mpsc::UnboundedReceiver<Held>>,
     health: watch::Sender<Health>,
@@ -40,8 +42,15 @@ impl Default for JournalDouble {
     fn default() -> Self {
         let (holds, held) = mpsc::unbounded_channel();
         let health = watch::Sender::new(Health { status: Status::Serving, space: Space::default() });
-        let (shards, holding, reading) = (Mutex::default(), Mutex::new(false), Mutex::default());
-        Self { shards, holding, reading, holds, held: held.into(), health }
+        Self {
+            shards: Mutex::default(),
+            holding: Mutex::new(false),
+            unread: Mutex::new(false),
+            readable: Condvar::new(),
+            holds,
+            held: held.into(),
+            health,
+        }
     }
 }
 
@@ -65,9 +74,10 @@ impl JournalDouble {
         self.keep(held.shard, held.after, held.record);
     }
 
-    /// Nothing is read while this is kept.
-    pub(super) fn no_replay(&self) -> MutexGuard<'_, ()> {
-        self.reading.lock().unwrap()
+    /// Whether replays wait.
+    pub(super) fn hold_replays(&self, holding: bool) {
+        *self.unread.lock().unwrap() = holding;
+        self.readable.notify_all();
     }
 
     pub(super) fn refuse(&self, held: Held, error: AppendError) {
@@ -116,7 +126,7 @@ impl Journal for JournalDouble {
     }
 
     fn replay(&self, after: &[(Shard, Seq)], visit: &mut Visit<'_>) -> Result<Vec<(Shard, Seq)>, ReplayError> {
-        let _reading = self.reading.lock().unwrap();
+        drop(self.readable.wait_while(self.unread.lock().unwrap(), |unread| *unread).unwrap());
         let shards = self.shards.lock().unwrap();
         let none = Records::default();
         let found = |shard: Shard| shards.get(&shard.0).unwrap_or(&none);
@@ -179,9 +189,9 @@ impl ShelfDouble {
 }
 
 impl Shelf for ShelfDouble {
-    fn cells(&self, shard: ids::Shard) -> Vec<Vec<u8>> {
+    fn cells(&self, shard: ids::Shard) -> Result<Vec<Vec<u8>>, Error> {
         let kept = self.kept.lock().unwrap();
-        kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect()
+        Ok(kept.keys().filter(|(of, _)| *of == shard.0).map(|(_, cell)| cell.clone()).collect())
     }
 
     fn newest(&self, shard: ids::Shard, cell: &[u8]) -> Option<(Seq, Vec<u8>)> {

@@ -216,7 +216,7 @@ fn cells_of_a_former_life_that_are_brought_back_late_find_nobody() {
         let journal = Arc::new(JournalDouble::default());
         let member = Member::with_concert(&journal).await;
         let restored = member.restored(HOME);
-        let reading = journal.no_replay();
+        journal.hold_replays(true);
         member.router().panic_for_test(concert());
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
         let waiting = member.ask(event::Command::Show);
@@ -225,7 +225,7 @@ fn cells_of_a_former_life_that_are_brought_back_late_find_nobody() {
         assert_eq!(waiting.await, Err(Failure::Elsewhere));
         assert!(member.runtime.adopt(restored, PAST).await);
         assert_eq!(name(member.ask(rename("new life")).await), "new life");
-        drop(reading);
+        journal.hold_replays(false);
         // The rebuilds come one after the other: when this one is done, the late one was there.
         member.router().panic_for_test(concert());
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
@@ -309,14 +309,15 @@ fn pictures_wait_for_a_cell_that_is_being_brought_back() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
         let member = Member::with_concert(&journal).await;
-        let (reading, before) = (journal.no_replay(), member.world.noted("public Aurora"));
+        let before = member.world.noted("public Aurora");
+        journal.hold_replays(true);
         member.router().panic_for_test(concert());
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
         let mut pictured = Box::pin(member.runtime.pictures(HOME));
         let count = plain(actors::notice::Command::Count);
         member.router().ask(Address::Notifier(HOME), count).await.unwrap();
         assert!(!is_ready(&mut pictured).await);
-        drop(reading);
+        journal.hold_replays(false);
         assert!(pictured.await);
         assert_eq!(member.world.noted("public Aurora"), before + 1);
         member.story.runtime.stop().await;
@@ -423,6 +424,23 @@ fn a_node_that_stops_takes_no_shard_any_more() {
         member.story.runtime.stop().await;
         assert!(!hosting.adopt(restored, PAST).await);
         assert_eq!(hosting.release(HOME).await, None);
+    });
+}
+
+#[test]
+fn a_node_stops_while_a_shard_is_leaving() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let (handoff_drain, drain) = (Duration::from_secs(60), Duration::from_millis(5));
+        let settings = Settings { handoff_drain, drain, ..settings() };
+        let member = Member::with_concert_and(&journal, settings).await;
+        journal.hold(true);
+        let pending = member.ask(rename("pending"));
+        let append = member.append().await;
+        let released = member.runtime.release(HOME);
+        member.story.runtime.stop().await;
+        assert_eq!((released.await, pending.await), (None, Err(Failure::Unknown)));
+        drop(append);
     });
 }
 

@@ -289,9 +289,10 @@ impl World<Cluster> {
             bundle: None,
         };
         process.hostings.insert(shard.0, hosting);
-        process.keeper.owns(shard, claim.epoch);
+        let doubts = process.keeper.owns(shard, claim.epoch);
         self.note(|| format!("node {} owns shard {} under epoch {}", place.node, shard.0, claim.epoch));
         self.coverage.count("takeovers");
+        self.carry_out_orders(place, doubts)?;
         self.draw_pictures(place, shard)?;
         for address in addresses {
             self.rearm(place, &address)?;

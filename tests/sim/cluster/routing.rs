@@ -86,7 +86,7 @@ impl World<Cluster> {
         let leased = now < process.keeper.lease_until();
         match process.keeper.role(shard) {
             Role::Owning { trusted, .. } => leased && trusted || ignores,
-            Role::Idle | Role::Following { .. } | Role::Claiming | Role::Releasing { .. } => false,
+            Role::Idle | Role::Following { .. } | Role::Claiming { .. } | Role::Releasing { .. } => false,
         }
     }
 

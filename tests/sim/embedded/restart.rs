@@ -176,11 +176,12 @@ impl World<Embedded> {
         let shard = Shard(at as u16);
         let mut image = Image::new(shard, base).only(cells.to_vec());
         let refused = |error: stampede::runtime::recovery::RecoveryError| format!("cells cannot be rebuilt: {error}");
+        let kept = self.site.snapshots.cells(shard).map_err(|error| error.to_string())?;
         for cell in cells {
             let name = format::encode_address(cell);
             match self.site.snapshots.newest(shard, &name) {
                 Some((seq, bytes)) => image.snapshot(cell.clone(), seq, &bytes).map_err(refused)?,
-                None if self.site.snapshots.cells(shard).contains(&name) => image.without_snapshot(cell).map_err(refused)?,
+                None if kept.contains(&name) => image.without_snapshot(cell).map_err(refused)?,
                 None => {}
             }
         }

@@ -19,7 +19,7 @@ impl Worker<'_> {
         match &connection.link {
             Link::Down(_) => return,
             Link::Connecting(..) => match connection.finish_connecting() {
-                Ok(_) => {}
+                Ok(opened) => self.open[connection.target] += u32::from(opened),
                 Err(_) => return self.lose(place, "connect_failed", now),
             },
             Link::Open(_) => {

@@ -1,4 +1,5 @@
 //! Every answer that the servers can give to an append, and every way an answer can be lost.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use actors::time::Millis;
 

@@ -1,4 +1,5 @@
 //! The bytes of messages, and what must not pass for one.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 

@@ -1,0 +1,74 @@
+//! Every message of a subject that was there when it was asked: for backups and comparisons, which want bytes as they lie.
+//!
+//! Uses the client's ordered consumer, which begins anew by itself behind the last message it gave out. What follows a
+//! subject for ever is the journal's own reader.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use futures_util::StreamExt;
+
+use super::{Away, Nats, Stored};
+
+/// Silence after which a walk ends with an error: a new leader has been elected long before.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// A walk over a subject. See the module.
+pub struct Walk {
+    stream: String,
+    /// The last message; nothing is left behind it.
+    until: u64,
+    /// `None` when everything was given out.
+    messages: Option<Ordered>,
+}
+
+impl Nats {
+    /// Walks over the messages of `subject` in `stream`, from the first that was not cut to the one that is last now.
+    ///
+    /// # Errors
+    /// [`Away`]: no leader, no stream, no answer.
+    pub async fn walk(&self, stream: &str, subject: &str) -> Result<Walk, Away> {
+        let last = self.last(stream, subject).await?;
+        let until = last.map_or(0, |last| last.position);
+        let messages = match until {
+            0 => None,
+            _ => Some(self.ordered(stream, subject).await?),
+        };
+        Ok(Walk { stream: stream.to_owned(), until, messages })
+    }
+
+    async fn ordered(&self, stream: &str, subject: &str) -> Result<Ordered, Away> {
+        let config = OrderedConfig {
+            filter_subject: subject.to_owned(),
+            deliver_policy: DeliverPolicy::All,
+            ..OrderedConfig::default()
+        };
+        let consumer = self.stream(stream).await?.create_consumer(config).await;
+        let messages = consumer.map_err(|error| Away::new(stream, error))?.messages().await;
+        messages.map_err(|error| Away::new(stream, error))
+    }
+}
+
+impl Walk {
+    /// The next message; nothing behind the last.
+    ///
+    /// # Errors
+    /// [`Away`]: no answer for long.
+    pub async fn next(&mut self) -> Result<Option<Stored>, Away> {
+        let Some(messages) = &mut self.messages else { return Ok(None) };
+        let message = match tokio::time::timeout(SILENCE_MAX, messages.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return Err(Away::new(&self.stream, error)),
+            Ok(None) => return Err(Away::new(&self.stream, "the consumer ended")),
+            Err(_) => return Err(Away::new(&self.stream, "no message in time")),
+        };
+        let position = message.info().map_err(|error| Away::new(&self.stream, error))?.stream_sequence;
+        if position >= self.until {
+            self.messages = None;
+        }
+        // Written since the walk began.
+        let is_old = position <= self.until;
+        Ok(is_old.then_some(Stored { position, payload: message.message.payload }))
+    }
+}

@@ -1,0 +1,128 @@
+//! Readiness: whether this node may be sent requests, and why not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tracing::warn;
+
+use crate::cluster::Cluster;
+use crate::cluster::presence::Phase;
+use crate::http::Readiness;
+use crate::journal::{AppendError, Health, Status, Unavailable};
+use crate::nats::Nats;
+use crate::telemetry::Metrics;
+
+/// Time between two looks at a cluster node.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Time between two test appends.
+const CANARY_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a test append may take before the node calls itself not ready.
+const CANARY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Says what changed, once.
+struct Sign {
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    shown: Option<Option<String>>,
+}
+
+impl Sign {
+    fn new(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Self {
+        Self { readiness, metrics, shown: None }
+    }
+
+    fn show(&mut self, reason: Option<String>) {
+        if self.shown.as_ref() == Some(&reason) {
+            return;
+        }
+        self.metrics.ready.set(i64::from(reason.is_none()));
+        match &reason {
+            None => self.readiness.ready(),
+            Some(reason) => {
+                warn!(reason, "not ready");
+                self.readiness.not_ready(reason);
+            }
+        }
+        self.shown = Some(reason);
+    }
+}
+
+/// Why the journal takes no records; `None` when it does. An error: it was closed, and nothing more will come.
+fn refusal(status: &Status) -> Result<Option<String>, ()> {
+    match status {
+        Status::Serving => Ok(None),
+        Status::DiskFull => Ok(Some("disk full".to_owned())),
+        Status::Away { reason } | Status::Stopped { reason } => Ok(Some(reason.clone())),
+        Status::Closed => Err(()),
+    }
+}
+
+/// An embedded node is ready while the journal takes records.
+pub(super) async fn keep_embedded(
+    mut health: watch::Receiver<Health>,
+    tested: Result<(), AppendError>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+) {
+    readiness.open();
+    let mut sign = Sign::new(readiness, metrics);
+    let mut blocked = match tested {
+        Ok(()) => None,
+        Err(AppendError::Unavailable { reason: Unavailable::DiskFull }) => Some("disk full".to_owned()),
+        Err(other) => Some(other.to_string()),
+    };
+    loop {
+        let refusal = refusal(&health.borrow_and_update().status);
+        let Ok(refusal) = refusal else { return };
+        sign.show(refusal.or_else(|| blocked.take()));
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A cluster node is ready while it has joined, hears itself, and a test append comes back in time.
+pub(super) async fn keep_clustered(
+    (cluster, nats, node): (Cluster, Nats, String),
+    health: watch::Receiver<Health>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+) {
+    let (canary, sung) = watch::channel(Some("waiting for the first test append".to_owned()));
+    tokio::spawn(sing(nats, node, canary));
+    let mut sign = Sign::new(readiness.clone(), metrics);
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let standing = cluster.standing();
+    loop {
+        looks.tick().await;
+        let standing = *standing.borrow();
+        if standing.whole {
+            readiness.open();
+        }
+        let reason = match standing.phase {
+            _ if !standing.whole => Some("joining the cluster".to_owned()),
+            Phase::Joining => Some("joining the cluster".to_owned()),
+            // The node says itself that it is stopping.
+            Phase::Leaving => return,
+            Phase::Deaf | Phase::Serving if !standing.leased => Some("NATS is out of reach".to_owned()),
+            Phase::Deaf | Phase::Serving => None,
+        };
+        let Ok(refusal) = refusal(&health.borrow().status) else { return };
+        sign.show(reason.or(refusal).or_else(|| sung.borrow().clone()));
+    }
+}
+
+/// Appends to a subject that nobody reads, again and again.
+async fn sing(nats: Nats, node: String, told: watch::Sender<Option<String>>) {
+    let mut every = tokio::time::interval(CANARY_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !told.is_closed() {
+        every.tick().await;
+        told.send_replace(nats.canary(&node, CANARY_DEADLINE).await.err().map(|away| away.to_string()));
+    }
+}

@@ -1,0 +1,178 @@
+//! Real nodes on real NATS servers: a cluster of processes, with a link wherever something can break.
+//!
+//! A node reaches every NATS server through a [`Link`] of its own, and its clients reach it through one more. The nodes share
+//! what a cluster must share: the organizer's key, the ticket key, the books of the simulated provider.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::nats::Nats;
+use crate::process::until;
+use crate::provider::Provider;
+use crate::proxy::{Door, Link};
+use crate::server::{Server, printed};
+
+/// NATS servers and nodes that sell together. Dropping it kills them.
+pub(crate) struct Cluster {
+    // the nodes go first: they are not to see their servers vanish
+    nodes: Vec<Node>,
+    pub(crate) nats: Nats,
+    settings: Vec<String>,
+    shared: tempfile::TempDir,
+}
+
+/// A node with the links around it. What can be done to its process is what can be done to any [`Server`].
+pub(crate) struct Node {
+    server: Server,
+    /// To the NATS servers, by their place.
+    links: Vec<Link>,
+    /// From its clients.
+    pub(crate) front: Link,
+    door: Door,
+}
+
+impl Cluster {
+    /// Three NATS servers and so many nodes with these settings, ready.
+    pub(crate) fn start(nodes: usize, settings: &[&str]) -> Self {
+        Self::start_on(Nats::three(), nodes, settings)
+    }
+
+    /// Nodes on NATS servers that run.
+    pub(crate) fn start_on(nats: Nats, nodes: usize, settings: &[&str]) -> Self {
+        let shared = tempfile::tempdir().expect("a temporary folder");
+        printed(&["key", "ticket", &shared.path().join("ticket-key.pem").display().to_string()]);
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut cluster = Self { nodes: Vec::new(), nats, settings, shared };
+        for _ in 0..nodes {
+            cluster.prepare();
+        }
+        for node in &mut cluster.nodes {
+            node.launch();
+        }
+        cluster.await_ready();
+        cluster
+    }
+
+    /// One more node, not started, with an empty disk; gives its place.
+    pub(crate) fn prepare(&mut self) -> usize {
+        let place = self.nodes.len();
+        let links: Vec<Link> = self.nats.places().map(|server| Link::to(self.nats.door(server))).collect();
+        let seeds: Vec<String> = links.iter().map(|link| format!("\"nats://{}\"", link.address())).collect();
+        let shared = self.shared.path().display();
+        let own = [
+            format!("node.name={}", name(place)),
+            format!("cluster.seeds=[{}]", seeds.join(",")),
+            format!("tickets.key_file={shared}/ticket-key.pem"),
+            format!("payments.simulated.ledger_file={shared}/provider.ndjson"),
+        ];
+        let settings: Vec<&str> = own.iter().chain(&self.settings).map(String::as_str).collect();
+        let server = match self.nodes.first() {
+            Some(first) => first.prepare_beside(&settings),
+            None => Server::prepare(&settings),
+        };
+        let door = Door::default();
+        self.nodes.push(Node { server, links, front: Link::to(&door), door });
+        place
+    }
+
+    pub(crate) fn node(&self, place: usize) -> &Node {
+        &self.nodes[place]
+    }
+
+    pub(crate) fn node_mut(&mut self, place: usize) -> &mut Node {
+        &mut self.nodes[place]
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
+    /// Waits until every node that runs says that it takes requests.
+    #[track_caller]
+    pub(crate) fn await_ready(&self) {
+        for node in self.nodes.iter().filter(|node| node.is_running()) {
+            node.await_ready();
+        }
+    }
+
+    /// Where clients reach the nodes, all of them.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("http://{}", node.front.address())).collect()
+    }
+
+    /// The organizer's key, the same at every node.
+    pub(crate) fn organizer_key(&self) -> &str {
+        self.nodes[0].server.organizer_key()
+    }
+
+    /// The owner of every shard, by its place, as a node sees it; nothing for one that has none.
+    #[track_caller]
+    pub(crate) fn owners_seen_by(&self, place: usize) -> Vec<Option<usize>> {
+        let seen = self.nodes[place].organizer().get("/v1/cluster").expect(200);
+        let shards = seen["shards"].as_array().expect("shards");
+        let number = |owner: &str| owner.strip_prefix("node-")?.parse().ok();
+        shards.iter().map(|shard| shard["owner"].as_str().and_then(number)).collect()
+    }
+
+    /// Waits until all nodes that run agree who owns what, every shard has an owner and every owner runs; gives the owners.
+    #[track_caller]
+    pub(crate) fn await_agreement(&self) -> Vec<usize> {
+        let running: Vec<usize> = (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running()).collect();
+        let mut agreed = Vec::new();
+        until("all agree who owns what", || {
+            let seen: Vec<_> = running.iter().map(|place| self.owners_seen_by(*place)).collect();
+            let known: Option<Vec<usize>> = seen[0].iter().copied().collect();
+            agreed = known.unwrap_or_default();
+            !agreed.is_empty()
+                && seen.iter().all(|view| *view == seen[0])
+                && agreed.iter().all(|owner| running.contains(owner))
+        });
+        agreed
+    }
+
+    /// Holds the provider's books against the audits of all events that were ever sold here.
+    #[track_caller]
+    pub(crate) fn books_agree_with(&self, audits: &Provider) {
+        audits.agrees_with(self.shared.path());
+    }
+}
+
+impl Node {
+    /// Starts the process again, on the same data and port, and waits until it is ready.
+    pub(crate) fn restart(&mut self) {
+        self.launch();
+        self.await_ready();
+    }
+
+    /// Starts the process without waiting for readiness.
+    pub(crate) fn launch(&mut self) {
+        self.server.launch();
+        self.door.open(self.server.listen());
+    }
+
+    /// Cuts it off from all NATS servers, both ways; its clients still reach it.
+    pub(crate) fn isolate(&self) {
+        self.links.iter().for_each(Link::cut_both_ways);
+    }
+
+    /// Ends what was done to its links to the NATS servers.
+    pub(crate) fn mend(&self) {
+        self.links.iter().for_each(Link::mend);
+    }
+}
+
+impl Deref for Node {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Node {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
+
+fn name(place: usize) -> String {
+    format!("node-{place}")
+}

@@ -1,0 +1,53 @@
+//! Sales that a cluster goes through while things break, and what they come to: nothing acknowledged is lost, no seat has two
+//! owners, and the provider has been paid exactly for what was sold.
+
+use crate::load::Load;
+use crate::nodes::Cluster;
+use crate::provider::Provider;
+
+/// Settings of nodes that are to meet their rarer moments within seconds: a provider that is quick and not to be relied on.
+pub(crate) const HURRIED: [&str; 6] = [
+    "payments.timeout=300ms",
+    "payments.backoff_min=50ms",
+    "payments.simulated.latency_p50=5ms",
+    "payments.simulated.latency_p99=50ms",
+    "payments.simulated.timeout_after_capture_rate=2%",
+    "payments.breaker.failures=10000",
+];
+
+/// A sale of everything that the API has for buyers, from connections to all nodes.
+const FLAGS: &str = "--closed --connections 12 --mix hold=5,order=4,release=1,order_status=1,availability=1 --blocks 6 \
+     --seats 60000 --standing 5000 --customers 5000 --replays 10 --payments tok_ok=8,tok_timeout=1,tok_declined=1";
+
+/// What all sales of one cluster came to, together.
+#[derive(Debug, Default)]
+pub(crate) struct Sales {
+    audits: Provider,
+    pub(crate) runs: u64,
+    pub(crate) acknowledged: u64,
+}
+
+impl Sales {
+    /// Begins a sale of so many seconds that is audited at its end; no two are the same.
+    pub(crate) fn begin(&self, cluster: &Cluster, seconds: u32) -> Load {
+        let flags = format!("{FLAGS} --duration {seconds}s --seed {}", self.runs);
+        Load::spread(&cluster.urls(), cluster.organizer_key(), &flags)
+    }
+
+    /// Waits for the end of a sale and holds it to its promises.
+    #[track_caller]
+    pub(crate) fn end(&mut self, cluster: &Cluster, sale: Load) {
+        let report = sale.finish().clean();
+        self.runs += 1;
+        self.acknowledged += report["audit"]["acknowledged"].as_u64().expect("a count");
+        let asked = cluster.nodes().find(|node| node.is_running()).expect("a node that runs");
+        self.audits.expect(&asked.organizer(), &format!("{}-1", report["run"].as_str().expect("a run")));
+    }
+
+    /// Holds the money of all sales against the provider's books: they must be all that the cluster ever sold.
+    #[track_caller]
+    pub(crate) fn settle(&self, cluster: &Cluster) {
+        assert!(self.acknowledged > 0, "nothing was sold");
+        cluster.books_agree_with(&self.audits);
+    }
+}
