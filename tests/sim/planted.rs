@@ -25,6 +25,8 @@ pub(crate) enum Planted {
     EpochReused,
     /// A node without a lease answers.
     LeaseIgnored,
+    /// A node trusts its own heartbeats although no quorum of the journal's servers has them.
+    HearsItselfAlone,
     /// A bug in the product.
     #[cfg(feature = "planted-bugs")]
     Product(actors::planted::Bug),
@@ -48,6 +50,7 @@ pub(crate) fn of_a_cluster() -> Vec<Planted> {
         Planted::AcksBeforeQuorum,
         Planted::EpochReused,
         Planted::LeaseIgnored,
+        Planted::HearsItselfAlone,
     ];
     #[cfg(feature = "planted-bugs")]
     let of_the_product = actors::planted::Bug::CLUSTER.map(Planted::Product).to_vec();
