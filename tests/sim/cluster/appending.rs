@@ -171,7 +171,7 @@ impl World<Cluster> {
             (Next::Unknown(_), Matter::Append) => self.lose(place, asker.shard, Failure::Unknown),
             (Next::Fenced(_) | Next::Unknown(_), _) => {
                 self.coverage.count("claims lost to another");
-                self.claim_failed(place, asker.shard);
+                self.claim_lost(place, asker.shard);
                 Ok(())
             }
             (next, _) => {

@@ -88,9 +88,14 @@ impl World<Cluster> {
 
     /// A node tells all others, and itself, how it stands.
     pub(super) fn beat(&mut self, place: Place) {
-        let now = self.now;
         let wait = Span(BEAT.0 + self.chance.between(0, 10));
         self.after(wait, Event::Site(Happening::Beat { place }));
+        self.announce(place);
+    }
+
+    /// A heartbeat, in its time or because there is news.
+    fn announce(&mut self, place: Place) {
+        let now = self.now;
         let Some(process) = self.site.process(place) else { return };
         let hostings = &process.hostings;
         let progress = |shard: Shard| {
@@ -235,6 +240,15 @@ impl World<Cluster> {
         }
     }
 
+    /// Somebody else was faster.
+    pub(super) fn claim_lost(&mut self, place: Place, shard: Shard) {
+        let now = self.now;
+        if let Some(process) = self.site.process(place) {
+            process.claims.remove(&shard.0);
+            process.keeper.lost(shard, now);
+        }
+    }
+
     /// The claim is in the journal.
     pub(super) fn claimed(&mut self, place: Place, shard: Shard, position: Position) -> Step {
         self.coverage.count("claims");
@@ -303,6 +317,7 @@ impl World<Cluster> {
         self.note(|| format!("node {} owns shard {} under epoch {}", place.node, shard.0, claim.epoch));
         self.coverage.count("takeovers");
         self.carry_out_orders(place, doubts)?;
+        self.announce(place);
         self.draw_pictures(place, shard)?;
         for address in addresses {
             self.rearm(place, &address)?;
@@ -326,16 +341,19 @@ impl World<Cluster> {
             if let Some(process) = self.site.process(place) {
                 process.keeper.released(shard);
             }
+            self.announce(place);
         }
         Ok(())
     }
 
     /// Somebody else owns the shard by now.
     pub(super) fn lose(&mut self, place: Place, shard: Shard, in_flight: Failure) -> Step {
+        let now = self.now;
         self.drop_hosting(place, shard, in_flight)?;
         if let Some(process) = self.site.process(place) {
-            process.keeper.lost(shard);
+            process.keeper.lost(shard, now);
         }
+        self.announce(place);
         Ok(())
     }
 
