@@ -64,7 +64,7 @@ impl Member {
     fn journal(&self) -> Arc<JetStream> {
         let incarnation = rand::random();
         let owner = Owner { name: "node".to_owned(), incarnation };
-        let settings = Settings { shards: 64, clock: Arc::new(|| Millis(1_000)) };
+        let settings = Settings { shards: 64, clock: Arc::new(|| Millis(1_000)), copy: None };
         JetStream::new(self.nats.clone(), self.runtime.handle().clone(), owner, settings, Arc::new(Silent))
     }
 
