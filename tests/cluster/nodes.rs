@@ -5,11 +5,17 @@
 
 use std::ops::{Deref, DerefMut};
 
+use actors::ids::Shard;
+use stampede::cluster::placement::rank;
+
 use crate::nats::Nats;
-use crate::process::until;
+use crate::process::{eventually, until};
 use crate::provider::Provider;
 use crate::proxy::{Door, Link};
 use crate::server::{Server, printed};
+
+/// Shards of a cluster, as the default has it.
+pub(crate) const SHARDS: u16 = 64;
 
 /// NATS servers and nodes that sell together. Dropping it kills them.
 pub(crate) struct Cluster {
@@ -109,8 +115,7 @@ impl Cluster {
     pub(crate) fn owners_seen_by(&self, place: usize) -> Vec<Option<usize>> {
         let seen = self.nodes[place].organizer().get("/v1/cluster").expect(200);
         let shards = seen["shards"].as_array().expect("shards");
-        let number = |owner: &str| owner.strip_prefix("node-")?.parse().ok();
-        shards.iter().map(|shard| shard["owner"].as_str().and_then(number)).collect()
+        shards.iter().map(|shard| shard["owner"].as_str().and_then(placed)).collect()
     }
 
     /// Waits until all nodes that run agree who owns what, every shard has an owner and every owner runs; gives the owners.
@@ -127,6 +132,23 @@ impl Cluster {
                 && agreed.iter().all(|owner| running.contains(owner))
         });
         agreed
+    }
+
+    /// Waits until every shard is where it should be with the nodes that run, and all of them know; gives the owners.
+    #[track_caller]
+    pub(crate) fn await_placement(&self) -> Vec<usize> {
+        eventually("every shard is where it should be", || {
+            let owners = self.await_agreement();
+            (owners == self.placement()).then_some(owners)
+        })
+    }
+
+    /// Where every shard should be with the nodes that run.
+    pub(crate) fn placement(&self) -> Vec<usize> {
+        let running = (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running());
+        let names: Vec<String> = running.map(name).collect();
+        let first = |shard| rank(Shard(shard), names.iter().map(String::as_str)).expect("a node that runs").first;
+        (0..SHARDS).map(|shard| placed(first(shard)).expect("a name of ours")).collect()
     }
 
     /// Holds the provider's books against the audits of all events that were ever sold here.
@@ -175,4 +197,8 @@ impl DerefMut for Node {
 
 fn name(place: usize) -> String {
     format!("node-{place}")
+}
+
+fn placed(name: &str) -> Option<usize> {
+    name.strip_prefix("node-")?.parse().ok()
 }
