@@ -8,10 +8,14 @@ mod alone;
 mod backups;
 mod configuration;
 mod copies;
+mod cuts;
+mod emptied;
 mod journal;
+mod journals;
 mod killing;
 mod nats;
 mod nodes;
+mod outages;
 mod owner;
 mod prober;
 mod proxy;
@@ -19,8 +23,9 @@ mod sale;
 mod servers;
 mod snapshots;
 mod wires;
+mod zombies;
 
-use e2e::{client, contract, load, process, provider, server};
+use e2e::{client, contract, load, process, provider, server, socket};
 
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e"]
@@ -31,4 +36,5 @@ mod e2e {
     pub(crate) mod process;
     pub(crate) mod provider;
     pub(crate) mod server;
+    pub(crate) mod socket;
 }

@@ -4,14 +4,15 @@
 //! what a cluster must share: the organizer's key, the ticket key, the books of the simulated provider.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use actors::ids::Shard;
 use stampede::cluster::placement::rank;
 
 use crate::nats::Nats;
-use crate::process::{eventually, until};
+use crate::process::eventually;
 use crate::provider::Provider;
-use crate::proxy::{Door, Link};
+use crate::proxy::{Door, Link, Way};
 use crate::server::{Server, printed};
 
 /// Shards of a cluster, as the default has it.
@@ -121,17 +122,28 @@ impl Cluster {
     /// Waits until all nodes that run agree who owns what, every shard has an owner and every owner runs; gives the owners.
     #[track_caller]
     pub(crate) fn await_agreement(&self) -> Vec<usize> {
-        let running: Vec<usize> = (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running()).collect();
-        let mut agreed = Vec::new();
-        until("all agree who owns what", || {
-            let seen: Vec<_> = running.iter().map(|place| self.owners_seen_by(*place)).collect();
-            let known: Option<Vec<usize>> = seen[0].iter().copied().collect();
-            agreed = known.unwrap_or_default();
-            !agreed.is_empty()
-                && seen.iter().all(|view| *view == seen[0])
-                && agreed.iter().all(|owner| running.contains(owner))
-        });
-        agreed
+        self.await_agreement_of(&self.running())
+    }
+
+    /// Waits until these nodes agree that every shard is owned by one of them; gives the owners.
+    #[track_caller]
+    pub(crate) fn await_agreement_of(&self, places: &[usize]) -> Vec<usize> {
+        eventually("all agree who owns what", || {
+            let seen: Vec<_> = places.iter().map(|place| self.owners_seen_by(*place)).collect();
+            let owners: Vec<usize> = seen[0].iter().copied().collect::<Option<_>>()?;
+            let agreed = seen.iter().all(|view| *view == seen[0]) && owners.iter().all(|owner| places.contains(owner));
+            (agreed && !owners.is_empty()).then_some(owners)
+        })
+    }
+
+    /// The places of the nodes that run.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running()).collect()
+    }
+
+    /// The places of the nodes that run, without this one.
+    pub(crate) fn others(&self, than: usize) -> Vec<usize> {
+        self.running().into_iter().filter(|place| *place != than).collect()
     }
 
     /// Waits until every shard is where it should be with the nodes that run, and all of them know; gives the owners.
@@ -145,8 +157,7 @@ impl Cluster {
 
     /// Where every shard should be with the nodes that run.
     pub(crate) fn placement(&self) -> Vec<usize> {
-        let running = (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running());
-        let names: Vec<String> = running.map(name).collect();
+        let names: Vec<String> = self.running().into_iter().map(name).collect();
         let first = |shard| rank(Shard(shard), names.iter().map(String::as_str)).expect("a node that runs").first;
         (0..SHARDS).map(|shard| placed(first(shard)).expect("a name of ours")).collect()
     }
@@ -174,6 +185,16 @@ impl Node {
     /// Cuts it off from all NATS servers, both ways; its clients still reach it.
     pub(crate) fn isolate(&self) {
         self.links.iter().for_each(Link::cut_both_ways);
+    }
+
+    /// Cuts it off from all NATS servers one way; its clients still reach it.
+    pub(crate) fn cut(&self, way: Way) {
+        self.links.iter().for_each(|link| link.cut(way));
+    }
+
+    /// From now on everything between it and the NATS servers arrives so much later, each way.
+    pub(crate) fn slow(&self, delay: Duration) {
+        self.links.iter().for_each(|link| link.delay(delay));
     }
 
     /// Ends what was done to its links to the NATS servers.
