@@ -6,6 +6,7 @@
 
 mod alone;
 mod backups;
+mod clocks;
 mod configuration;
 mod copies;
 mod cuts;
@@ -19,6 +20,7 @@ mod outages;
 mod owner;
 mod prober;
 mod proxy;
+mod rolling;
 mod sale;
 mod servers;
 mod snapshots;

@@ -45,6 +45,13 @@ impl Cluster {
 
     /// Nodes on NATS servers that run.
     pub(crate) fn start_on(nats: Nats, nodes: usize, settings: &[&str]) -> Self {
+        let mut cluster = Self::prepare_on(nats, nodes, settings);
+        cluster.launch();
+        cluster
+    }
+
+    /// Nodes that are not started.
+    pub(crate) fn prepare_on(nats: Nats, nodes: usize, settings: &[&str]) -> Self {
         let shared = tempfile::tempdir().expect("a temporary folder");
         printed(&["key", "ticket", &shared.path().join("ticket-key.pem").display().to_string()]);
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -52,11 +59,13 @@ impl Cluster {
         for _ in 0..nodes {
             cluster.prepare();
         }
-        for node in &mut cluster.nodes {
-            node.launch();
-        }
-        cluster.await_ready();
         cluster
+    }
+
+    /// Starts all nodes together and waits until they are ready.
+    pub(crate) fn launch(&mut self) {
+        self.nodes.iter_mut().for_each(Node::launch);
+        self.await_ready();
     }
 
     /// One more node, not started, with an empty disk; gives its place.

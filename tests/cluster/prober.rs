@@ -3,6 +3,9 @@
 //! What they measure is what a buyer feels: the time until a write is accepted, through whatever happens meanwhile.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actors::address::{Address, BlockRef};
@@ -16,7 +19,13 @@ use crate::sale::Sales;
 /// Places of a block; every probe takes one.
 const PLACES: u32 = 10_000;
 
+const HOLD_TTL: Duration = Duration::from_secs(3600);
+
+/// Time between two tries of a buyer who takes place after place.
+const PACE: Duration = Duration::from_millis(10);
+
 /// See the module's charter.
+#[derive(Clone)]
 pub(crate) struct Prober {
     event: &'static str,
     /// The block on every shard.
@@ -26,15 +35,21 @@ pub(crate) struct Prober {
 }
 
 impl Prober {
-    /// Puts the event on sale.
+    /// Puts the event on sale; holds live for longer than any test.
     #[track_caller]
     pub(crate) fn open(cluster: &Cluster, event: &'static str) -> Self {
+        Self::open_with(cluster, event, HOLD_TTL)
+    }
+
+    /// Puts the event on sale; holds live for so long.
+    #[track_caller]
+    pub(crate) fn open_with(cluster: &Cluster, event: &'static str, hold_ttl: Duration) -> Self {
         let blocks: Vec<String> = (0..SHARDS).map(|shard| block_on(event, shard)).collect();
         let block = |name: &String| json!({"id": name, "kind": "standing", "price": 100, "capacity": PLACES});
         let described: Vec<Value> = blocks.iter().map(block).collect();
         let body = json!({
             "id": event, "name": "A place on every shard", "venue": "Everywhere", "starts_at": "2027-06-12T19:00:00Z",
-            "currency": "EUR", "rules": {"hold_ttl_s": 3600, "max_per_customer": null}, "blocks": described
+            "currency": "EUR", "rules": {"hold_ttl_s": hold_ttl.as_secs(), "max_per_customer": null}, "blocks": described
         });
         let posted = cluster.node(0).organizer().post_with_key("/v1/events", event, &body);
         posted.expect(201);
@@ -94,6 +109,41 @@ impl Prober {
         unreachable!("the nodes are asked in turn for ever")
     }
 
+    /// Begins to take place after place on each of these shards, asking these nodes.
+    pub(crate) fn stream(&self, cluster: &Cluster, shards: &[u16], nodes: &[usize]) -> Stream {
+        let clients: Vec<Client> = nodes.iter().map(|place| cluster.node(*place).customer("prober")).collect();
+        let enough = Arc::new(AtomicBool::new(false));
+        let buy = |shard: u16| {
+            let (prober, clients, enough) = (self.clone(), clients.clone(), enough.clone());
+            std::thread::spawn(move || prober.take_places(&clients, shard, &enough))
+        };
+        Stream { buyers: shards.iter().map(|shard| buy(*shard)).collect(), enough }
+    }
+
+    /// Takes places until it is enough: the holds, and the longest time without one.
+    fn take_places(&self, clients: &[Client], shard: u16, enough: &AtomicBool) -> (Duration, Vec<String>) {
+        let (mut longest, mut holds, mut last) = (Duration::ZERO, Vec::new(), Instant::now());
+        while !enough.load(Ordering::Relaxed) {
+            let key = format!("stream-{}-{}-{shard}", self.holds.len(), holds.len());
+            let (waited, hold) = self.hold_surely(clients, shard, &key, last);
+            longest = longest.max(waited);
+            holds.push(hold);
+            std::thread::sleep(PACE);
+            last = Instant::now();
+        }
+        (longest, holds)
+    }
+
+    /// Ends a stream; gives for each shard how long the longest wait for a place was.
+    #[track_caller]
+    pub(crate) fn end(&mut self, stream: Stream) -> Times {
+        stream.enough.store(true, Ordering::Relaxed);
+        let ended = stream.buyers.into_iter().map(|buyer| buyer.join().expect("a buyer"));
+        let (waits, holds): (Vec<Duration>, Vec<Vec<String>>) = ended.unzip();
+        self.holds.extend(holds.into_iter().flatten());
+        Times(waits)
+    }
+
     /// Counts a hold that somebody was granted here: it must be there in the end.
     pub(crate) fn note(&mut self, hold: &Value) {
         self.holds.push(id(hold).to_owned());
@@ -110,6 +160,12 @@ impl Prober {
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         sales.audit(cluster, self.event);
     }
+}
+
+/// Buyers who take place after place, a thread each.
+pub(crate) struct Stream {
+    buyers: Vec<JoinHandle<(Duration, Vec<String>)>>,
+    enough: Arc<AtomicBool>,
 }
 
 /// A 503 that says when to come back, or the first try that is still running.

@@ -50,7 +50,6 @@ fn sleeps_and_wakes(cluster: &Cluster, prober: &mut Prober, round: usize, sleep:
         let answer = prober.try_hold(&ann, its[round % its.len()], &format!("before-{round}"));
         (answer.status == 201).then(|| answer.json())
     });
-    prober.note(&hold);
     let path = format!("/v1/holds/{}", id(&hold));
 
     zombie.pause();
