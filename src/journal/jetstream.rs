@@ -31,7 +31,7 @@ pub use envelope::{Envelope, EnvelopeError, Head, Kind, Mark, Owner, seal};
 pub use reader::{Entry, Reader};
 
 use super::copy::Copy;
-use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Unavailable, Visit};
+use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Status, Unavailable, Visit};
 use crate::nats::{Away, Nats};
 use append::{Attempt, Blocked};
 use carry::Outcome;
@@ -334,5 +334,9 @@ impl Journal for JetStream {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.standing.subscribe()
+    }
+
+    fn status_of(&self, shard: Shard) -> Status {
+        self.shared.standing.status_of(shard)
     }
 }

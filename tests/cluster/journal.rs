@@ -390,6 +390,27 @@ fn servers_that_come_back_empty_are_refused_and_nothing_is_made_anew() {
 }
 
 #[test]
+fn a_stream_that_does_not_answer_takes_its_own_shards_away_and_no_others() {
+    let servers = Nats::one();
+    let member = Member::of(&servers);
+    let (journal, other) = (member.owner(), Shard(SHARD.0 + 1));
+    member.wait(claim(&journal, other));
+    member.wait(async {
+        member.nats.jetstream().delete_stream(member.nats.journal_stream(SHARD.0)).await.unwrap();
+    });
+    let mut health = journal.health();
+    let append = member.runtime.spawn(journal.append(SHARD, Seq::NONE, b"to nobody".to_vec()));
+    let late = async { health.wait_for(|_| matches!(journal.status_of(SHARD), Status::Away { .. })).await.map(drop) };
+    member.wait(late).unwrap();
+    assert_eq!(
+        (journal.status_of(other), journal.health().borrow().status.clone()),
+        (Status::Serving, Status::Serving)
+    );
+    assert_eq!(member.wait(journal.append(other, Seq::NONE, b"as ever".to_vec())), Ok(Seq(1)));
+    assert!(!append.is_finished());
+}
+
+#[test]
 fn a_setting_that_differs_is_refused_by_name() {
     let servers = Nats::one();
     let member = Member::of(&servers);
