@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actors::time::Millis;
 use stampede::config::Config;
-use stampede::journal::jetstream::{ClaimError, Claimed, JetStream, Kind, Owner, Settings, Tail};
+use stampede::journal::jetstream::{ClaimError, Claimed, JetStream, Kind, Owner, ReadError, Settings, Tail};
 use stampede::journal::{AppendError, Journal, Seq, Shard, Silent, Status, conformance};
 use stampede::nats;
 use tempfile::TempDir;
@@ -319,6 +319,25 @@ fn a_follower_sees_every_message_through_the_death_of_servers() {
     }
     assert_eq!(seen, (0..3).map(|round| round.to_string()).collect::<Vec<_>>());
     assert!(elsewhere.wait(reader.caught_up()).unwrap());
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_called_that_and_nothing_behind_it_is_given_out() {
+    let servers = Nats::one();
+    let member = Member::of(&servers);
+    let journal = member.owner();
+    member.append(&journal, "one").unwrap();
+    let foreign = member.nats.append(member.nats.journal_subject(SHARD.0).into(), None, "of a later release".into());
+    let nats::Answer::Stored(position) = member.wait(foreign) else { panic!("it is stored") };
+    let mut reader = journal.reader(SHARD, None);
+    for _ in ["the claim", "one"] {
+        member.wait(reader.next()).unwrap();
+    }
+    for _ in ["at first", "and again"] {
+        let refused = member.wait(reader.next()).unwrap_err();
+        assert!(matches!(refused, ReadError::Unreadable { position: at, .. } if at.0 == position), "{refused}");
+    }
+    assert!(reader.position().0 < position);
 }
 
 #[test]
