@@ -21,7 +21,7 @@ pub use sections::{
     Auth, Breaker, Cluster, Config, Data, Holds, Http, Idempotency, Journal, Limits, Live, Node, Notices, Payments,
     Runtime, Shutdown, Simulated, Smtp, Snapshots, Telemetry, Tickets,
 };
-pub use values::{ByteSize, GatewayKind, KeyDigest, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls};
+pub use values::{ByteSize, ClockOffset, GatewayKind, KeyDigest, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls};
 
 use layers::Layers;
 use sections::Read;

@@ -19,6 +19,7 @@ use tracing::{error, info};
 
 use crate::auth::Auth;
 use crate::board::{self, Board};
+use crate::clock;
 use crate::config::Config;
 use crate::dispatch::Dispatch;
 use crate::gateway::{BreakerLimits, BreakerState, Guarded, Simulated};
@@ -77,6 +78,7 @@ impl Node {
     /// # Errors
     /// The first thing that does not come up, with its reason.
     pub fn start(config: Config) -> Result<Node, NodeError> {
+        clock::shift(config.runtime.clock_offset.0);
         let lock = DataDir::lock(&config.data.dir).map_err(at("data directory"))?;
         check_dir(&config)?;
         let tickets = Arc::new(TicketKey::open(&config.ticket_key_path()).map_err(at("ticket key"))?);

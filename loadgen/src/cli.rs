@@ -131,6 +131,9 @@ pub struct LoadArgs {
     /// End when every seat is sold; fail if that does not happen
     #[arg(long)]
     pub until_sold_out: bool,
+    /// Start no more requests once standard input has ended, however long the run was to be
+    #[arg(long)]
+    pub until_eof: bool,
     /// No progress bar, no table when the run passes
     #[arg(long)]
     pub quiet: bool,

@@ -140,6 +140,8 @@ pub struct Plan {
     pub habits: Habits,
     /// End when every seat is sold; not reaching that fails the run.
     pub until_sold_out: bool,
+    /// End when standard input ends.
+    pub until_eof: bool,
     /// Compare with the server at the end.
     pub audit: bool,
     /// What makes the run fail.

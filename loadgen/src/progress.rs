@@ -1,6 +1,7 @@
 //! Watches a run from the calling thread: the progress bar, the rate over time, and whether everything is sold.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -37,6 +38,7 @@ pub fn watch(plan: &Plan, stage: &Stage, shared: &Shared, clock: Clock) -> Watch
     let mut client = Client::new(plan.access.targets.clone(), Duration::ZERO);
     let step = (plan.duration / MOMENTS_MAX).max(MOMENT_MIN);
     let (mut watched, mut next_look) = (Watched::default(), Nanos(0));
+    let told_to_end = plan.until_eof.then(end_of_input);
     let mut last = (Nanos(0), 0, 0);
     while shared.finished.load(Ordering::Acquire) < u64::from(plan.threads) {
         std::thread::sleep(TICK);
@@ -53,6 +55,9 @@ pub fn watch(plan: &Plan, stage: &Stage, shared: &Shared, clock: Clock) -> Watch
             watched.moments.push(moment);
             last = (now, answered, errors);
         }
+        if told_to_end.as_ref().is_some_and(|told| told.load(Ordering::Relaxed)) {
+            shared.stop.store(true, Ordering::Relaxed);
+        }
         bar.set_position((now.0 / 1_000_000).min(plan.duration.as_millis() as u64));
         if plan.until_sold_out && watched.sold_out_at.is_none() && now >= next_look {
             if is_sold_out(&mut client, stage) {
@@ -64,6 +69,18 @@ pub fn watch(plan: &Plan, stage: &Stage, shared: &Shared, clock: Clock) -> Watch
     }
     bar.finish_and_clear();
     watched
+}
+
+/// Becomes true when standard input has ended. Its thread ends with the process: a read cannot be called off.
+fn end_of_input() -> Arc<AtomicBool> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let told = ended.clone();
+    std::thread::spawn(move || {
+        // An input that cannot be read has ended as well.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        told.store(true, Ordering::Relaxed);
+    });
+    ended
 }
 
 fn moment(last: (Nanos, u64, u64), now: (Nanos, u64, u64)) -> Moment {

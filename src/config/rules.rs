@@ -57,6 +57,8 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
     let named = c.cluster.nats.cert_file.is_some() == c.cluster.nats.key_file.is_some();
     must(named, "cluster.nats.cert_file", "must be set together with `cluster.nats.key_file`");
     must((1..=1024).contains(&c.cluster.shards), "cluster.shards", "must be from 1 to 1024");
+    let right = c.runtime.clock_offset.0 == 0 || c.runtime.fault_injection;
+    must(right, "runtime.clock_offset", "must be \"0ms\" without `runtime.fault_injection`");
     must(c.http.workers <= 1024, "http.workers", "must be from 0 to 1024");
     must(c.runtime.arbiters <= 1024, "runtime.arbiters", "must be from 0 to 1024");
     must(c.http.connections_max > 0, "http.connections_max", "must be at least 1");

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::layers::Layers;
-use super::values::{ByteSize, GatewayKind, KeyDigest, Leaf, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls};
+use super::values::{
+    ByteSize, ClockOffset, GatewayKind, KeyDigest, Leaf, LogFilter, LogFormat, Rate, Secret, Share, SmtpTls,
+};
 
 /// Something that can be read from the layers at a key.
 pub(super) trait Read {
@@ -181,6 +183,8 @@ section! {
         resend_max: Duration,
         /// Whether organizers may make a machine panic, for tests.
         fault_injection: bool,
+        /// How wrong this node's clock is, for tests.
+        clock_offset: ClockOffset,
     }
 }
 

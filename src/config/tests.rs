@@ -152,6 +152,7 @@ fn bad_values_name_the_rule() {
 fn values_that_do_not_fit_together_are_refused() {
     assert_eq!(refused(&["payments.backoff_min=1m"]).key, "payments.backoff_min");
     assert_eq!(refused(&["payments.simulated.latency_p50=1s"]).key, "payments.simulated.latency_p50");
+    assert_eq!(refused(&["runtime.clock_offset=-5s"]).key, "runtime.clock_offset");
     assert_eq!(refused(&["runtime.resend_max=1s"]).key, "runtime.resend_min");
     assert_eq!(refused(&["notices.timeout=1s"]).key, "notices.timeout");
     assert_eq!(refused(&["notices.smtp.enabled=true"]).key, "notices.smtp.from");

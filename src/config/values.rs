@@ -186,6 +186,20 @@ impl Leaf for Duration {
     }
 }
 
+/// How far a clock is ahead, in milliseconds: a time with a unit, behind a `-` for one that is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockOffset(pub i64);
+
+impl Leaf for ClockOffset {
+    fn from_given(given: &Given) -> Result<Self, Rule> {
+        const RULE: Rule = "must be a time with a unit, such as \"5s\" or \"-250ms\"";
+        let text = given.text().ok_or(RULE)?;
+        let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+        let size = humantime::parse_duration(size).ok().and_then(|size| i64::try_from(size.as_millis()).ok());
+        size.map(|size| ClockOffset(sign * size)).ok_or(RULE)
+    }
+}
+
 /// A size in bytes, written with a binary unit: `"512B"`, `"64KiB"`, `"4MiB"`, `"2GiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 pub use append::{Position, Purpose, Tail};
 #[cfg(test)]
 pub(in crate::journal) use envelope::record;
-pub use envelope::{Envelope, EnvelopeError, Kind, Mark, Owner};
+pub use envelope::{Envelope, EnvelopeError, Head, Kind, Mark, Owner, seal};
 pub use reader::{Entry, Reader};
 
 use super::copy::Copy;
@@ -35,7 +35,7 @@ use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Una
 use crate::nats::{Away, Nats};
 use append::{Attempt, Blocked};
 use carry::Outcome;
-use envelope::{Head, OVERHEAD_MAX, seal};
+use envelope::OVERHEAD_MAX;
 use lanes::{Lane, Owned};
 use standing::Standing;
 

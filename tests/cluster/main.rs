@@ -6,19 +6,28 @@
 
 mod alone;
 mod backups;
+mod clocks;
 mod configuration;
 mod copies;
+mod cuts;
+mod emptied;
 mod journal;
+mod journals;
+mod killing;
 mod nats;
 mod nodes;
+mod outages;
 mod owner;
+mod prober;
 mod proxy;
+mod rolling;
 mod sale;
 mod servers;
 mod snapshots;
 mod wires;
+mod zombies;
 
-use e2e::{client, contract, load, process, provider, server};
+use e2e::{client, contract, load, process, provider, server, socket};
 
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e"]
@@ -29,4 +38,5 @@ mod e2e {
     pub(crate) mod process;
     pub(crate) mod provider;
     pub(crate) mod server;
+    pub(crate) mod socket;
 }

@@ -169,6 +169,13 @@ impl Nats {
         eventually("a leader", || self.leader(stream).filter(is_running))
     }
 
+    /// The names of all streams that a server knows.
+    #[track_caller]
+    pub(crate) fn streams_seen_by(&self, place: usize) -> Vec<String> {
+        let seen = self.servers[place].streams().expect("its monitoring answers");
+        seen.iter().map(|stream| stream["name"].as_str().expect("a name").to_owned()).collect()
+    }
+
     fn running(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().filter(|server| server.process.is_some())
     }
@@ -268,10 +275,13 @@ impl Server {
     }
 
     fn leader(&self, stream: &str) -> Option<usize> {
+        placed(&self.streams()?.iter().find(|found| found["name"] == stream)?["cluster"]["leader"])
+    }
+
+    fn streams(&self) -> Option<Vec<Value>> {
         let jetstream = self.look("jsz?streams=true")?;
-        let accounts = jetstream["account_details"].as_array()?;
-        let streams = accounts.iter().filter_map(|account| account["stream_detail"].as_array()).flatten();
-        placed(&streams.into_iter().find(|found| found["name"] == stream)?["cluster"]["leader"])
+        let accounts = jetstream["account_details"].as_array().cloned().unwrap_or_default();
+        Some(accounts.iter().filter_map(|account| account["stream_detail"].as_array()).flatten().cloned().collect())
     }
 }
 

@@ -4,12 +4,19 @@
 //! what a cluster must share: the organizer's key, the ticket key, the books of the simulated provider.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use actors::ids::Shard;
+use stampede::cluster::placement::rank;
 
 use crate::nats::Nats;
-use crate::process::until;
+use crate::process::eventually;
 use crate::provider::Provider;
-use crate::proxy::{Door, Link};
+use crate::proxy::{Door, Link, Way};
 use crate::server::{Server, printed};
+
+/// Shards of a cluster, as the default has it.
+pub(crate) const SHARDS: u16 = 64;
 
 /// NATS servers and nodes that sell together. Dropping it kills them.
 pub(crate) struct Cluster {
@@ -38,6 +45,13 @@ impl Cluster {
 
     /// Nodes on NATS servers that run.
     pub(crate) fn start_on(nats: Nats, nodes: usize, settings: &[&str]) -> Self {
+        let mut cluster = Self::prepare_on(nats, nodes, settings);
+        cluster.launch();
+        cluster
+    }
+
+    /// Nodes that are not started.
+    pub(crate) fn prepare_on(nats: Nats, nodes: usize, settings: &[&str]) -> Self {
         let shared = tempfile::tempdir().expect("a temporary folder");
         printed(&["key", "ticket", &shared.path().join("ticket-key.pem").display().to_string()]);
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -45,11 +59,13 @@ impl Cluster {
         for _ in 0..nodes {
             cluster.prepare();
         }
-        for node in &mut cluster.nodes {
-            node.launch();
-        }
-        cluster.await_ready();
         cluster
+    }
+
+    /// Starts all nodes together and waits until they are ready.
+    pub(crate) fn launch(&mut self) {
+        self.nodes.iter_mut().for_each(Node::launch);
+        self.await_ready();
     }
 
     /// One more node, not started, with an empty disk; gives its place.
@@ -109,24 +125,50 @@ impl Cluster {
     pub(crate) fn owners_seen_by(&self, place: usize) -> Vec<Option<usize>> {
         let seen = self.nodes[place].organizer().get("/v1/cluster").expect(200);
         let shards = seen["shards"].as_array().expect("shards");
-        let number = |owner: &str| owner.strip_prefix("node-")?.parse().ok();
-        shards.iter().map(|shard| shard["owner"].as_str().and_then(number)).collect()
+        shards.iter().map(|shard| shard["owner"].as_str().and_then(placed)).collect()
     }
 
     /// Waits until all nodes that run agree who owns what, every shard has an owner and every owner runs; gives the owners.
     #[track_caller]
     pub(crate) fn await_agreement(&self) -> Vec<usize> {
-        let running: Vec<usize> = (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running()).collect();
-        let mut agreed = Vec::new();
-        until("all agree who owns what", || {
-            let seen: Vec<_> = running.iter().map(|place| self.owners_seen_by(*place)).collect();
-            let known: Option<Vec<usize>> = seen[0].iter().copied().collect();
-            agreed = known.unwrap_or_default();
-            !agreed.is_empty()
-                && seen.iter().all(|view| *view == seen[0])
-                && agreed.iter().all(|owner| running.contains(owner))
-        });
-        agreed
+        self.await_agreement_of(&self.running())
+    }
+
+    /// Waits until these nodes agree that every shard is owned by one of them; gives the owners.
+    #[track_caller]
+    pub(crate) fn await_agreement_of(&self, places: &[usize]) -> Vec<usize> {
+        eventually("all agree who owns what", || {
+            let seen: Vec<_> = places.iter().map(|place| self.owners_seen_by(*place)).collect();
+            let owners: Vec<usize> = seen[0].iter().copied().collect::<Option<_>>()?;
+            let agreed = seen.iter().all(|view| *view == seen[0]) && owners.iter().all(|owner| places.contains(owner));
+            (agreed && !owners.is_empty()).then_some(owners)
+        })
+    }
+
+    /// The places of the nodes that run.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running()).collect()
+    }
+
+    /// The places of the nodes that run, without this one.
+    pub(crate) fn others(&self, than: usize) -> Vec<usize> {
+        self.running().into_iter().filter(|place| *place != than).collect()
+    }
+
+    /// Waits until every shard is where it should be with the nodes that run, and all of them know; gives the owners.
+    #[track_caller]
+    pub(crate) fn await_placement(&self) -> Vec<usize> {
+        eventually("every shard is where it should be", || {
+            let owners = self.await_agreement();
+            (owners == self.placement()).then_some(owners)
+        })
+    }
+
+    /// Where every shard should be with the nodes that run.
+    pub(crate) fn placement(&self) -> Vec<usize> {
+        let names: Vec<String> = self.running().into_iter().map(name).collect();
+        let first = |shard| rank(Shard(shard), names.iter().map(String::as_str)).expect("a node that runs").first;
+        (0..SHARDS).map(|shard| placed(first(shard)).expect("a name of ours")).collect()
     }
 
     /// Holds the provider's books against the audits of all events that were ever sold here.
@@ -154,6 +196,16 @@ impl Node {
         self.links.iter().for_each(Link::cut_both_ways);
     }
 
+    /// Cuts it off from all NATS servers one way; its clients still reach it.
+    pub(crate) fn cut(&self, way: Way) {
+        self.links.iter().for_each(|link| link.cut(way));
+    }
+
+    /// From now on everything between it and the NATS servers arrives so much later, each way.
+    pub(crate) fn slow(&self, delay: Duration) {
+        self.links.iter().for_each(|link| link.delay(delay));
+    }
+
     /// Ends what was done to its links to the NATS servers.
     pub(crate) fn mend(&self) {
         self.links.iter().for_each(Link::mend);
@@ -175,4 +227,8 @@ impl DerefMut for Node {
 
 fn name(place: usize) -> String {
     format!("node-{place}")
+}
+
+fn placed(name: &str) -> Option<usize> {
+    name.strip_prefix("node-")?.parse().ok()
 }

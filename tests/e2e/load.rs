@@ -47,7 +47,7 @@ impl Load {
                 .args(words.split_whitespace())
                 .args(["--quiet", "--json", "report.json"])
                 .current_dir(folder.path())
-                .stdin(Stdio::null())
+                .stdin(Stdio::piped())
                 .stdout(said)
                 .stderr(also_said),
         );
@@ -74,7 +74,7 @@ impl Load {
         self.folder.path().join("acknowledged.ndjson")
     }
 
-    /// Waits for its end.
+    /// Closes its input, which ends a run `--until-eof`, and waits for its end.
     pub(crate) fn finish(self) -> Outcome {
         let passed = self.process.finish();
         let said = std::fs::read_to_string(self.folder.path().join("said")).unwrap_or_default();

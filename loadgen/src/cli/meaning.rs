@@ -75,6 +75,7 @@ impl OnsaleArgs {
             show: self.show.meaning()?,
             habits: self.buyers.meaning()?,
             until_sold_out: load.until_sold_out,
+            until_eof: load.until_eof,
             audit: self.verdict.audit,
             thresholds: self.verdict.thresholds()?,
             outputs: self.verdict.outputs(),

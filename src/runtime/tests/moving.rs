@@ -263,6 +263,25 @@ fn a_shard_that_another_node_has_written_to_leaves_and_the_node_goes_on() {
 }
 
 #[test]
+fn an_outcome_that_cannot_be_known_any_more_is_said_to_be_so_and_the_shard_leaves() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let member = Member::with_concert(&journal).await;
+        journal.hold(true);
+        let in_flight = member.ask(rename("in flight"));
+        let append = member.append().await;
+        let behind = member.ask(rename("behind"));
+        tokio::task::yield_now().await;
+        journal.refuse(append, AppendError::Unknown { reason: "taken over and cut".to_owned() });
+        assert_eq!((in_flight.await, behind.await), (Err(Failure::Unknown), Err(Failure::Elsewhere)));
+        until(|| member.world.noted("fenced 0") == 1).await;
+        member.is_clean(HOME).await;
+        assert_eq!(*member.runtime.fatal().borrow(), None);
+        member.story.runtime.stop().await;
+    });
+}
+
+#[test]
 fn a_node_that_is_alone_stops_when_somebody_else_has_written() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
