@@ -399,4 +399,8 @@ impl Beyond for Others {
             shared.report(Report::Fenced { shard });
         }
     }
+
+    fn may_answer(&self, shard: Shard) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.owners.may_answer(shard, crate::clock::monotonic()))
+    }
 }
