@@ -31,6 +31,14 @@ pub trait Beyond: Send + Sync + 'static {
         false
     }
 
+    /// Whether nobody else can have written to a shard that lives here up to this moment. Asked each time an answer is
+    /// given that no record of its own proves right: the process may have been paused since the ask came in. `false`: the
+    /// asker hears [`super::Failure::OUT_OF_REACH`].
+    fn may_answer(&self, shard: Shard) -> bool {
+        let _ = shard;
+        true
+    }
+
     /// A message for a machine whose shard does not live here; may be lost, since whoever owes it tells it again.
     fn tell(&self, to: Address, message: Message);
 

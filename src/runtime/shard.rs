@@ -180,7 +180,8 @@ impl ShardHost {
                 return self.deliver(Parcel { shard, to, key, message, waiter }, at);
             }
             if let Some(waiter) = waiter {
-                let _ = waiter.send(self.without_cell(&to, creates(&message)));
+                let answer = self.without_cell(&to, creates(&message));
+                let _ = waiter.send(if self.may_answer() { answer } else { Err(Failure::OUT_OF_REACH) });
             }
             return;
         };
@@ -228,6 +229,14 @@ impl ShardHost {
         let seq = self.log.borrow_mut().write(from, entries, Release::Turn(told))?;
         self.written.notify_one();
         Ok(seq)
+    }
+
+    /// Takes an empty section into the next record: `done` hears when it is durable, and is dropped if it never will be.
+    pub(super) fn prove(&self, done: oneshot::Sender<()>) {
+        let nothing: [(); 0] = [];
+        let written = self.log.borrow_mut().write(&Address::Orders(self.id), &nothing, Release::Mark(done));
+        assert!(written.is_ok(), "nothing can be encoded");
+        self.written.notify_one();
     }
 
     /// A turn changed nothing: it is told behind the cell's last change.
@@ -312,7 +321,7 @@ impl ShardHost {
         for release in releases {
             match release {
                 Release::Turn(mut told) => {
-                    told.answer();
+                    self.answer(&mut told);
                     told.effects.into_iter().for_each(|effect| self.carry_out(&told.from, effect));
                 }
                 Release::Mark(mark) => {
@@ -320,6 +329,19 @@ impl ShardHost {
                 }
             }
         }
+    }
+
+    /// A record that became durable proves that nobody else had written before it. A turn that changed nothing has none.
+    fn answer(&self, told: &mut Told) {
+        if told.changed || told.answers.is_empty() || self.may_answer() {
+            told.answer();
+        } else {
+            told.fail(&Failure::OUT_OF_REACH);
+        }
+    }
+
+    fn may_answer(&self) -> bool {
+        self.node.router.beyond().may_answer(self.id)
     }
 
     fn carry_out(&self, from: &Address, effect: Effect) {

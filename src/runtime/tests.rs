@@ -6,12 +6,15 @@ mod away;
 mod breakage;
 mod double;
 mod following;
+mod lease;
+mod member;
 mod moving;
 mod order;
 mod restart;
 mod storage;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -44,16 +47,22 @@ struct Story {
 struct World {
     feed: mpsc::UnboundedSender<Feed>,
     log: Mutex<Vec<String>>,
+    /// Whether the node cannot be sure any more that its shards are its own.
+    cut_off: AtomicBool,
 }
 
 impl World {
     fn new() -> (Arc<World>, mpsc::UnboundedReceiver<Feed>) {
         let (sender, feed) = mpsc::unbounded_channel();
-        (Arc::new(World { feed: sender, log: Mutex::default() }), feed)
+        (Arc::new(World { feed: sender, log: Mutex::default(), cut_off: AtomicBool::new(false) }), feed)
     }
 
     fn note(&self, what: impl Into<String>) {
         self.log.lock().unwrap().push(what.into());
+    }
+
+    fn cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, Ordering::SeqCst);
     }
 
     fn noted(&self, what: &str) -> usize {
@@ -79,6 +88,10 @@ impl FeedSink for World {
 
 /// The world of a node that is not alone.
 impl Beyond for World {
+    fn may_answer(&self, _: Shard) -> bool {
+        !self.cut_off.load(Ordering::SeqCst)
+    }
+
     fn tell(&self, to: Address, _: Message) {
         self.note(format!("beyond {to:?}"));
     }

@@ -8,78 +8,9 @@ use actors::event::BlockSpec;
 use actors::ids::{OrderId, Tag};
 use actors::order;
 
+use super::member::{HOME, Member, OTHER, PAST};
 use super::*;
 use crate::journal::{AppendError, Seq};
-use crate::runtime::load;
-use crate::runtime::recovery::Restored;
-
-const HOME: Shard = Shard(0);
-const OTHER: Shard = Shard(1);
-const PAST: Millis = Millis(0);
-
-/// A node of a cluster with two shards: it owns what a story has it adopt. The concert lives on the first.
-struct Member {
-    story: Story,
-    shelf: Arc<ShelfDouble>,
-}
-
-impl std::ops::Deref for Member {
-    type Target = Story;
-
-    fn deref(&self) -> &Story {
-        &self.story
-    }
-}
-
-impl Member {
-    /// It owns nothing.
-    fn bare(journal: &Arc<JournalDouble>, settings: Settings) -> Member {
-        assert_eq!(concert().shard(2), HOME);
-        let ((world, feed), shelf) = (World::new(), Arc::new(ShelfDouble::default()));
-        let policy = Policy { shards: 2, ..Policy::default() };
-        let parts = Parts { policy, beyond: world.clone(), ..parts(journal, &shelf, settings, &world) };
-        let runtime = Runtime::start(parts, &[]).unwrap();
-        Member { story: Story { journal: journal.clone(), world, feed, runtime }, shelf }
-    }
-
-    /// It owns the concert's shard, and the concert is there.
-    async fn with_concert(journal: &Arc<JournalDouble>) -> Member {
-        Member::with_concert_and(journal, settings()).await
-    }
-
-    async fn with_concert_and(journal: &Arc<JournalDouble>, settings: Settings) -> Member {
-        let member = Member::bare(journal, settings);
-        assert!(member.adopt(HOME).await);
-        member.ask(create()).await.unwrap();
-        member
-    }
-
-    /// A shard as journal and snapshots have it now.
-    fn restored(&self, shard: Shard) -> Restored {
-        load(&*self.journal, &*self.shelf, &[shard], 1).unwrap().0.remove(0)
-    }
-
-    async fn adopt(&self, shard: Shard) -> bool {
-        self.runtime.adopt(self.restored(shard), PAST).await
-    }
-
-    fn lives(&self, shard: Shard) -> u32 {
-        self.router().gauges(shard).lives()
-    }
-
-    /// Nothing of a shard is left here: no cell, and nobody who could still hold it.
-    async fn is_clean(&self, shard: Shard) {
-        let view = || self.router().view().shards[usize::from(shard.0)];
-        until(|| self.lives(shard) == 0 && Kind::ALL.iter().all(|kind| view().cells.of(*kind) == 0)).await;
-        let view = view();
-        assert!(!view.hosted && !view.writable && view.snapshot_at.is_none());
-        assert!(Kind::ALL.iter().all(|kind| view.queued.of(*kind) == 0), "{view:?}");
-    }
-
-    fn log(&self) -> Vec<String> {
-        self.world.log.lock().unwrap().clone()
-    }
-}
 
 /// A block of the concert that lives on the other shard.
 fn far_block() -> BlockSpec {
