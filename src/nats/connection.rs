@@ -3,6 +3,8 @@
 //! The client is asked for its state again and again. The events that it sends only make that sooner: it drops them when
 //! nobody takes them fast enough, so that what was concluded from them could stay wrong for ever.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -52,10 +54,41 @@ pub(super) async fn open(options: &Options) -> Result<(Client, Arc<Notify>), Con
             hear(&event, &hinted, &drops);
             std::future::ready(())
         });
-    let client = wanted.connect(&options.seeds).await.map_err(|error| {
-        ConnectError::Unreachable(format!("no NATS server of `cluster.seeds` {:?} lets us in: {error}", options.seeds))
-    })?;
+    let client = wanted.connect(&options.seeds).await.map_err(|error| not_let_in(options, &error))?;
     Ok((client, hints))
+}
+
+/// What a refusal means: a login or a certificate that is not accepted stays so.
+fn not_let_in(options: &Options, error: &async_nats::ConnectError) -> ConnectError {
+    use async_nats::ConnectErrorKind as Kind;
+    match error.kind() {
+        Kind::AuthorizationViolation | Kind::Authentication => ConnectError::unsuitable(format!(
+            "NATS does not know this node ({error}): set `cluster.nats.username` and `cluster.nats.password`, or \
+             `cluster.nats.credentials_file`, to those of a user of its servers"
+        )),
+        Kind::Tls => tls_refused(error),
+        Kind::Io if is_of_tls(error) => tls_refused(error),
+        Kind::ServerParse | Kind::Dns | Kind::TimedOut | Kind::Io | Kind::MaxReconnects => ConnectError::Unreachable(
+            format!("no NATS server of `cluster.seeds` {:?} lets us in: {error}", options.seeds),
+        ),
+    }
+}
+
+fn tls_refused(error: &async_nats::ConnectError) -> ConnectError {
+    ConnectError::unsuitable(format!(
+        "no TLS with NATS ({error}): `cluster.nats.ca_file` must hold the authorities that signed its servers' certificates, \
+         `cluster.nats.cert_file` and `cluster.nats.key_file` a certificate that the servers accept, if they ask for one"
+    ))
+}
+
+/// Whether the peers did not agree on certificates, which the library calls invalid data; a connection that merely broke is
+/// something else.
+fn is_of_tls(error: &async_nats::ConnectError) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| {
+        let cause: &(dyn std::error::Error + 'static) = *cause;
+        cause.source()
+    });
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
 fn hear(event: &Event, hints: &Notify, drops: &Mutex<Option<Instant>>) {
