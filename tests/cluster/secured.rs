@@ -104,12 +104,12 @@ fn token(issuer: &Nkey, subject: &Nkey, name: &str, mut says: Value) -> String {
     format!("{said}.{signature}")
 }
 
-fn account_token(operator: &Nkey, account: &Nkey, name: &str) -> String {
-    let most = |kind: &str| (kind.to_owned(), json!(-1));
-    let kinds =
-        ["subs", "data", "payload", "imports", "exports", "conn", "leaf", "mem_storage", "disk_storage", "streams"];
-    let mut limits: serde_json::Map<String, Value> = kinds.into_iter().chain(["consumer"]).map(most).collect();
-    limits.insert("wildcards".to_owned(), json!(true));
+/// What an account may use without a bound. The system account must not have JetStream.
+const NETWORK: [&str; 7] = ["subs", "data", "payload", "imports", "exports", "conn", "leaf"];
+const JETSTREAM: [&str; 4] = ["mem_storage", "disk_storage", "streams", "consumer"];
+
+fn account_token(operator: &Nkey, account: &Nkey, name: &str, unbounded: &[&str]) -> String {
+    let limits: Value = unbounded.iter().map(|kind| ((*kind).to_owned(), json!(-1))).collect();
     token(operator, account, name, json!({"type": "account", "limits": limits}))
 }
 
@@ -129,9 +129,11 @@ fn servers_of_an_operator_let_in_who_has_credentials_of_an_account() {
     let operator = Nkey::new_operator();
     let [system, sales, strangers] = [(); 3].map(|()| Nkey::new_account());
     let operator_token = token(&operator, &operator, "operator", json!({"type": "operator"}));
-    let known = [(&system, "system"), (&sales, "sales")];
-    let [system_line, sales_line] =
-        known.map(|(account, name)| format!("{}: {}", account.public_key(), account_token(&operator, account, name)));
+    let line = |account: &Nkey, name: &str, unbounded: &[&str]| {
+        format!("{}: {}", account.public_key(), account_token(&operator, account, name, unbounded))
+    };
+    let system_line = line(&system, "system", &NETWORK);
+    let sales_line = line(&sales, "sales", &[&NETWORK[..], &JETSTREAM].concat());
     let nats = Nats::one_with(&format!(
         "operator: {operator_token}\nsystem_account: {}\nresolver: MEMORY\n\
          resolver_preload {{\n{system_line}\n{sales_line}\n}}\n",
