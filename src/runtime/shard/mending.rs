@@ -88,7 +88,7 @@ impl ShardHost {
         for release in releases {
             match release {
                 Release::Turn(mut told) => told.fail(failure),
-                Release::Mark(_) => {}
+                Release::Picture(_) | Release::Mark(_) => {}
             }
         }
     }

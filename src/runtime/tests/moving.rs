@@ -2,26 +2,12 @@
 
 use std::time::Duration;
 
-use actors::address::BlockRef;
-use actors::block::Layout;
-use actors::event::BlockSpec;
 use actors::ids::{OrderId, Tag};
 use actors::order;
 
-use super::member::{HOME, Member, OTHER, PAST};
+use super::member::{HOME, Member, OTHER, PAST, block_of};
 use super::*;
 use crate::journal::{AppendError, Seq};
-
-/// A block of the concert that lives on the other shard.
-fn far_block() -> BlockSpec {
-    let names = (0..100).map(|number| format!("B{number}"));
-    let is_far = |name: &String| {
-        let block = BlockRef { event: "aurora".into(), block: name.as_str().into() };
-        Address::Block(block).shard(2) == OTHER
-    };
-    let id = names.into_iter().find(is_far).unwrap().as_str().into();
-    BlockSpec { id, name: "Far".to_owned(), layout: Layout::Standing(10), price: 100 }
-}
 
 #[test]
 fn a_node_that_owns_nothing_sends_everybody_elsewhere() {
@@ -231,50 +217,6 @@ fn a_node_that_is_alone_stops_when_somebody_else_has_written() {
 }
 
 #[test]
-fn pictures_go_out_behind_what_is_not_durable_yet() {
-    run(async {
-        let journal = Arc::new(JournalDouble::default());
-        let member = Member::with_concert(&journal).await;
-        let before = member.log().len();
-        journal.hold(true);
-        let renamed = member.ask(rename("Borealis"));
-        let append = member.append().await;
-        let mut pictured = Box::pin(member.runtime.pictures(HOME));
-        let count = plain(actors::notice::Command::Count);
-        member.router().ask(Address::Notifier(HOME), count).await.unwrap();
-        assert!(!is_ready(&mut pictured).await && member.world.noted("public Borealis") == 0);
-        journal.hold(false);
-        journal.acknowledge(append);
-        renamed.await.unwrap();
-        assert!(pictured.await);
-        let mut told = member.log().split_off(before);
-        told.retain(|line| !line.starts_with("turned"));
-        assert_eq!(told, ["public Borealis", "public Borealis", "pictured 0"]);
-        member.story.runtime.stop().await;
-    });
-}
-
-#[test]
-fn pictures_wait_for_a_cell_that_is_being_brought_back() {
-    run(async {
-        let journal = Arc::new(JournalDouble::default());
-        let member = Member::with_concert(&journal).await;
-        let before = member.world.noted("public Aurora");
-        journal.hold_replays(true);
-        member.router().panic_for_test(concert());
-        assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
-        let mut pictured = Box::pin(member.runtime.pictures(HOME));
-        let count = plain(actors::notice::Command::Count);
-        member.router().ask(Address::Notifier(HOME), count).await.unwrap();
-        assert!(!is_ready(&mut pictured).await);
-        journal.hold_replays(false);
-        assert!(pictured.await);
-        assert_eq!(member.world.noted("public Aurora"), before + 1);
-        member.story.runtime.stop().await;
-    });
-}
-
-#[test]
 fn the_time_of_a_shard_does_not_go_back_when_its_owner_was_ahead() {
     run(async {
         let member = Member::bare(&Arc::default(), settings());
@@ -310,7 +252,7 @@ fn machines_tell_machines_of_other_nodes_through_the_seam() {
     run(async {
         let member = Member::bare(&Arc::default(), settings());
         assert!(member.adopt(HOME).await);
-        let described = EventSpec { blocks: vec![far_block()], ..spec() };
+        let described = EventSpec { blocks: vec![block_of(OTHER)], ..spec() };
         member.ask(event::Command::Create(Box::new(described))).await.unwrap();
         until(|| member.world.noted("beyond Block") >= 1).await;
         assert!(member.adopt(OTHER).await);
