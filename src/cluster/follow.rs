@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actors::ids::Shard;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -27,6 +28,9 @@ pub(super) struct Source {
     pub(super) shard: Shard,
     pub(super) journal: Arc<JetStream>,
     pub(super) shelf: Arc<dyn Shelf>,
+    /// Shards that may be read from the beginning at the same time: the others wait, so that a node to which many fall at
+    /// once goes on hearing and being heard.
+    pub(super) cold: Arc<Semaphore>,
 }
 
 /// How far it has come.
@@ -51,11 +55,11 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Begins to follow, on the runtime that calls.
-    pub(super) fn start(source: Source) -> Self {
+    /// Begins to follow.
+    pub(super) fn start(tasks: &Handle, source: Source) -> Self {
         let (finish, finishing) = mpsc::channel(1);
         let come = Arc::new(Come::default());
-        Self { finish, come: come.clone(), task: tokio::spawn(run(source, come, finishing)) }
+        Self { finish, come: come.clone(), task: tasks.spawn(run(source, come, finishing)) }
     }
 
     /// The last record folded in, and whether everything there was has been read.
@@ -104,6 +108,7 @@ async fn follow(
 ) -> Result<Restored, String> {
     let mut reader = source.journal.reader(journal::Shard(source.shard.0), None);
     let mut following: Option<Following> = None;
+    let mut cold = source.cold.acquire().await.ok();
     loop {
         let position = reader.position();
         if let Some(Finish { position: claim, last, .. }) = finish
@@ -114,6 +119,7 @@ async fn follow(
         come.seq.store(following.as_ref().map_or(Seq::NONE, Following::seq).0, Ordering::Relaxed);
         if !come.warm.load(Ordering::Relaxed) && reader.caught_up().await.unwrap_or(false) {
             come.warm.store(true, Ordering::Relaxed);
+            drop(cold.take());
         }
         tokio::select! {
             biased;

@@ -59,6 +59,14 @@ impl Hosting {
         async move { given.await.is_ok() }
     }
 
+    /// Appends a record that changes nothing behind everything under way. Resolves with whether it is durable: then nobody
+    /// else had written to the shard until this was asked.
+    pub fn prove(&self, shard: Shard) -> impl Future<Output = bool> + Send + use<> {
+        let (done, proved) = oneshot::channel();
+        self.router.control_shard(shard, Control::Prove(shard, done));
+        async move { proved.await.is_ok() }
+    }
+
     fn shut(&self, shard: Shard) {
         if self.router.hosts(shard) {
             self.router.gauges(shard).set_hosted(false);

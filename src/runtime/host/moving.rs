@@ -72,6 +72,12 @@ impl Host {
         }
     }
 
+    pub(super) fn prove(&self, id: Shard, done: oneshot::Sender<()>) {
+        if let Some(shard) = self.staying(id) {
+            shard.prove(done);
+        }
+    }
+
     /// Ends this life of a shard here. Does nothing when it has ended: another may have begun.
     pub(in super::super) fn forget(&self, shard: &Rc<ShardHost>) {
         if shard.has_left() {
