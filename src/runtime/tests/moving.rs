@@ -7,7 +7,7 @@ use actors::order;
 
 use super::member::{HOME, Member, OTHER, PAST, block_of};
 use super::*;
-use crate::journal::{AppendError, Seq};
+use crate::journal::{AppendError, Seq, Unavailable};
 
 #[test]
 fn a_node_that_owns_nothing_sends_everybody_elsewhere() {
@@ -17,9 +17,9 @@ fn a_node_that_owns_nothing_sends_everybody_elsewhere() {
         assert_eq!(member.ask(event::Command::Show).await, Err(Failure::Elsewhere));
         member.router().tell(concert(), rename("x").into());
         assert_eq!(member.world.noted("beyond Event"), 1);
-        assert_eq!(member.runtime.release(HOME).await, None);
-        assert!(!member.runtime.pictures(HOME).await);
-        member.runtime.drop_shard(HOME);
+        assert_eq!(member.runtime.hosting().release(HOME).await, None);
+        assert!(!member.runtime.hosting().pictures(HOME).await);
+        member.runtime.hosting().drop_shard(HOME);
         let view = member.router().view();
         assert_eq!((view.shards.len(), view.shards.iter().any(|shard| shard.hosted)), (2, false));
         member.story.runtime.stop().await;
@@ -32,7 +32,7 @@ fn a_shard_comes_with_its_state_and_its_pictures_are_out_before_it_answers() {
         let journal = Arc::new(JournalDouble::default());
         let first = Member::with_concert(&journal).await;
         first.ask(rename("Borealis")).await.unwrap();
-        assert_eq!(first.runtime.release(HOME).await, Some(Seq(2)));
+        assert_eq!(first.runtime.hosting().release(HOME).await, Some(Seq(2)));
         let second = Member::bare(&journal, settings());
         assert!(second.adopt(HOME).await);
         assert_eq!(second.log()[..2], ["public Borealis", "pictured 0"]);
@@ -57,7 +57,7 @@ fn what_was_let_in_is_answered_before_a_shard_leaves_and_nobody_is_let_in_meanwh
         let append = member.append().await;
         let second = member.ask(rename("second"));
         tokio::task::yield_now().await;
-        let released = member.runtime.release(HOME);
+        let released = member.runtime.hosting().release(HOME);
         assert!(!member.router().hosts(HOME), "at once");
         assert_eq!(member.ask(event::Command::Show).await, Err(Failure::Elsewhere));
         member.router().tell(concert(), rename("told").into());
@@ -82,7 +82,7 @@ fn a_shard_that_cannot_finish_leaves_all_the_same() {
         let append = member.append().await;
         let read = member.ask(event::Command::Show);
         let behind = member.ask(rename("behind"));
-        assert_eq!(member.runtime.release(HOME).await, Some(Seq(1)));
+        assert_eq!(member.runtime.hosting().release(HOME).await, Some(Seq(1)));
         assert_eq!(in_flight.await, Err(Failure::Unknown), "it may be in the journal");
         assert_eq!(behind.await, Err(Failure::Elsewhere), "the journal has never seen it");
         assert!(matches!(read.await, Err(Failure::Elsewhere)), "a read can be asked again anywhere");
@@ -100,7 +100,7 @@ fn a_dropped_shard_comes_back_clean_while_its_former_append_is_unresolved() {
         journal.hold(true);
         let pending = member.ask(rename("landed"));
         let append = member.append().await;
-        member.runtime.drop_shard(HOME);
+        member.runtime.hosting().drop_shard(HOME);
         assert_eq!(pending.await, Err(Failure::Unknown));
         member.is_clean(HOME).await;
         journal.hold(false);
@@ -138,9 +138,9 @@ fn cells_of_a_former_life_that_are_brought_back_late_find_nobody() {
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
         let waiting = member.ask(event::Command::Show);
         tokio::task::yield_now().await;
-        member.runtime.drop_shard(HOME);
+        member.runtime.hosting().drop_shard(HOME);
         assert_eq!(waiting.await, Err(Failure::Elsewhere));
-        assert!(member.runtime.adopt(restored, PAST).await);
+        assert!(member.runtime.hosting().adopt(restored, PAST).await);
         assert_eq!(name(member.ask(rename("new life")).await), "new life");
         journal.hold_replays(false);
         // The rebuilds come one after the other: when this one is done, the late one was there.
@@ -199,6 +199,29 @@ fn an_outcome_that_cannot_be_known_any_more_is_said_to_be_so_and_the_shard_leave
 }
 
 #[test]
+fn a_journal_that_is_closed_under_a_shard_is_no_other_owner() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let member = Member::with_concert(&journal).await;
+        let closed = AppendError::Unavailable { reason: Unavailable::Closed };
+        for (error, heard) in [(AppendError::Unanswered, Failure::Unknown), (closed, Failure::Elsewhere)] {
+            journal.hold(true);
+            let in_flight = member.ask(rename("in flight"));
+            let append = member.append().await;
+            let behind = member.ask(rename("behind"));
+            tokio::task::yield_now().await;
+            journal.refuse(append, error);
+            assert_eq!((in_flight.await, behind.await), (Err(heard), Err(Failure::Elsewhere)));
+            member.is_clean(HOME).await;
+            journal.hold(false);
+            assert!(member.adopt(HOME).await);
+        }
+        assert_eq!((member.world.noted("fenced"), &*member.runtime.fatal().borrow()), (0, &None));
+        member.story.runtime.stop().await;
+    });
+}
+
+#[test]
 fn a_node_that_is_alone_stops_when_somebody_else_has_written() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
@@ -222,7 +245,7 @@ fn the_time_of_a_shard_does_not_go_back_when_its_owner_was_ahead() {
         let member = Member::bare(&Arc::default(), settings());
         let ahead = crate::clock::now() + Span::seconds(3600);
         let restored = member.restored(HOME);
-        assert!(member.runtime.adopt(restored, ahead).await);
+        assert!(member.runtime.hosting().adopt(restored, ahead).await);
         let Reply::Event(event::Reply::Created(created)) = member.ask(create()).await.unwrap().result.unwrap() else {
             panic!("not created");
         };
@@ -241,7 +264,7 @@ fn a_timer_of_a_shard_that_left_does_not_keep_it() {
         let on_sale_at = Some(crate::clock::now() + Span::seconds(3600));
         let described = EventSpec { on_sale_at, ..spec() };
         member.ask(event::Command::Create(Box::new(described))).await.unwrap();
-        assert_eq!(member.runtime.release(HOME).await, Some(Seq(1)));
+        assert_eq!(member.runtime.hosting().release(HOME).await, Some(Seq(1)));
         member.is_clean(HOME).await;
         member.story.runtime.stop().await;
     });
@@ -271,7 +294,7 @@ fn rounds_of_snapshots_follow_the_shards() {
         until(|| snapshot_at(0).is_some()).await;
         assert!(member.adopt(OTHER).await);
         until(|| snapshot_at(1).is_some()).await;
-        assert!(member.runtime.release(HOME).await.is_some());
+        assert!(member.runtime.hosting().release(HOME).await.is_some());
         member.is_clean(HOME).await;
         assert!(member.adopt(HOME).await);
         until(|| snapshot_at(0).is_some()).await;
@@ -290,15 +313,15 @@ fn shards_come_and_go_many_times_and_nothing_piles_up() {
             let asked = member.ask(rename(&round.to_string()));
             if round % 2 == 0 {
                 asked.await.unwrap();
-                assert!(member.runtime.release(HOME).await.is_some());
+                assert!(member.runtime.hosting().release(HOME).await.is_some());
             } else {
-                member.runtime.drop_shard(HOME);
+                member.runtime.hosting().drop_shard(HOME);
                 let heard = asked.await;
                 assert!(heard.is_ok() || matches!(heard, Err(Failure::Elsewhere | Failure::Unknown)), "{heard:?}");
             }
             member.is_clean(HOME).await;
             assert!(member.adopt(OTHER).await && member.adopt(HOME).await);
-            member.runtime.drop_shard(OTHER);
+            member.runtime.hosting().drop_shard(OTHER);
         }
         member.is_clean(OTHER).await;
         assert_eq!(member.lives(HOME), 1);
@@ -329,7 +352,7 @@ fn a_node_stops_while_a_shard_is_leaving() {
         journal.hold(true);
         let pending = member.ask(rename("pending"));
         let append = member.append().await;
-        let released = member.runtime.release(HOME);
+        let released = member.runtime.hosting().release(HOME);
         member.story.runtime.stop().await;
         assert_eq!((released.await, pending.await), (None, Err(Failure::Unknown)));
         drop(append);
