@@ -55,7 +55,7 @@ impl Member {
     }
 
     pub(super) async fn adopt(&self, shard: Shard) -> bool {
-        self.runtime.adopt(self.restored(shard), PAST).await
+        self.runtime.hosting().adopt(self.restored(shard), PAST).await
     }
 
     pub(super) fn lives(&self, shard: Shard) -> u32 {

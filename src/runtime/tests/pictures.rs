@@ -12,7 +12,7 @@ fn pictures_go_out_behind_what_is_not_durable_yet() {
         journal.hold(true);
         let renamed = member.ask(rename("Borealis"));
         let append = member.append().await;
-        let mut pictured = Box::pin(member.runtime.pictures(HOME));
+        let mut pictured = Box::pin(member.runtime.hosting().pictures(HOME));
         let count = plain(actors::notice::Command::Count);
         member.router().ask(Address::Notifier(HOME), count).await.unwrap();
         assert!(!is_ready(&mut pictured).await && member.world.noted("public Borealis") == 0);
@@ -37,7 +37,7 @@ fn pictures_wait_for_a_cell_that_is_being_brought_back() {
         journal.hold_replays(true);
         member.router().panic_for_test(concert());
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
-        let mut pictured = Box::pin(member.runtime.pictures(HOME));
+        let mut pictured = Box::pin(member.runtime.hosting().pictures(HOME));
         let count = plain(actors::notice::Command::Count);
         member.router().ask(Address::Notifier(HOME), count).await.unwrap();
         assert!(!is_ready(&mut pictured).await);
@@ -57,7 +57,7 @@ fn pictures_do_not_wait_for_ever_for_a_cell_that_does_not_come_back() {
         journal.hold_replays(true);
         member.router().panic_for_test(concert());
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
-        let pictured = tokio::time::timeout(Duration::from_secs(30), member.runtime.pictures(HOME)).await;
+        let pictured = tokio::time::timeout(Duration::from_secs(30), member.runtime.hosting().pictures(HOME)).await;
         assert_eq!(pictured, Ok(true));
         assert_eq!((member.world.noted("pictured 0"), member.world.noted("public Aurora")), (2, before));
         journal.hold_replays(false);
@@ -77,7 +77,7 @@ fn a_shard_that_comes_shows_one_cell_at_a_time() {
         let described = EventSpec { blocks: vec![block_of(HOME)], ..spec() };
         first.ask(event::Command::Create(Box::new(described))).await.unwrap();
         until(|| first.world.noted("public other") >= 1).await;
-        assert!(first.runtime.release(HOME).await.is_some());
+        assert!(first.runtime.hosting().release(HOME).await.is_some());
         let second = Member::bare(&journal, settings());
         assert!(second.adopt(HOME).await);
         assert_eq!((second.world.noted("public other"), second.world.noted("public Aurora")), (1, 1));
