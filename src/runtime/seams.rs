@@ -14,11 +14,12 @@ use super::load::Recovery;
 /// Takes the public changes; the board does, and in a cluster whoever passes them on to other nodes.
 pub trait FeedSink: Send + Sync + 'static {
     /// Changes and pictures of one shard in the order in which it made them durable. Called before the answers of the
-    /// same append are released, so that whoever has an answer finds it on the board.
+    /// same append are released, so that whoever has an answer finds it on the board. One call has at most the changes of
+    /// one record, or the picture of one cell.
     fn publish(&self, shard: Shard, feed: Vec<Feed>);
 
     /// The pictures of all cells of a shard went out, each with everything before it: when the shard came to this node,
-    /// and whenever they were asked for.
+    /// and whenever they were asked for. Only those of machines that cannot be brought back for long come later.
     fn pictured(&self, shard: Shard) {
         let _ = shard;
     }
