@@ -40,6 +40,12 @@ struct Failed {
     overtaken: bool,
 }
 
+impl Failed {
+    fn overtaken() -> Self {
+        Self { reason: "another node claimed it before it was read".to_owned(), overtaken: true }
+    }
+}
+
 impl From<ClaimError> for Failed {
     fn from(error: ClaimError) -> Self {
         let overtaken = match &error {
@@ -59,8 +65,9 @@ impl From<&'static str> for Failed {
 async fn try_claim(shared: &Arc<Shared>, shard: Shard, follower: Follower) -> Result<u64, Failed> {
     let named = journal::Shard(shard.0);
     let tail = shared.journal.tail(named).await.map_err(ClaimError::Away)?;
-    let Claimed { epoch, position, seq, at } = shared.journal.claim(named, &tail).await?;
-    let restored = follower.finish(position, seq).await.ok_or("follower ended")?;
+    let claimed = shared.journal.claim(named, &tail).await?;
+    let Some(restored) = follower.finish(&claimed).await else { return Err(Failed::overtaken()) };
+    let Claimed { epoch, at, .. } = claimed;
     shared.distribution.begin(shard, epoch);
     shared.intake().own(shard, epoch);
     let hosting = shared.hosting().ok_or("node is not started yet")?;
