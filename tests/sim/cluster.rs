@@ -122,34 +122,91 @@ pub(crate) enum Matter {
 /// What happens to nodes and between them.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
-    Start { node: usize },
-    Beat { place: Place },
-    Tick { place: Place },
-    HeartbeatComes { place: Place, heartbeat: Box<Heartbeat> },
+    Start {
+        node: usize,
+    },
+    Beat {
+        place: Place,
+    },
+    Tick {
+        place: Place,
+    },
+    HeartbeatComes {
+        place: Place,
+        heartbeat: Box<Heartbeat>,
+    },
     /// A request reaches the journal's servers.
-    Reaches { asker: Asker, request: Box<Request> },
-    Responded { asker: Asker, response: Box<Response> },
+    Reaches {
+        asker: Asker,
+        request: Box<Request>,
+    },
+    Responded {
+        asker: Asker,
+        response: Box<Response>,
+    },
     /// No answer in time.
-    Silence { asker: Asker },
+    Silence {
+        asker: Asker,
+    },
     /// The pause before another try is over.
-    TryAgain { asker: Asker, reads: bool },
-    Commit { place: Place, shard: Shard },
-    FeedComes { place: Place, packet: Vec<u8> },
-    PictureWanted { place: Place, shard: Shard },
+    TryAgain {
+        asker: Asker,
+        reads: bool,
+    },
+    Commit {
+        place: Place,
+        shard: Shard,
+    },
+    FeedComes {
+        place: Place,
+        packet: Vec<u8>,
+    },
+    PictureWanted {
+        place: Place,
+        shard: Shard,
+    },
     /// A request of a customer is with a node, and has to find its owner.
-    ErrandGoes { place: Place, errand: u64 },
-    ErrandComes { place: Place, to: Address, asked: Box<Asked<Message>>, caller: Caller, from: Place },
-    ErrandReturns { place: Place, caller: Caller, answer: Box<Result<Answer<Reply>, Failure>> },
-    ErrandSilent { place: Place, errand: u64, tries: u32 },
+    ErrandGoes {
+        place: Place,
+        errand: u64,
+    },
+    ErrandComes {
+        place: Place,
+        to: Address,
+        asked: Box<Asked<Message>>,
+        caller: Caller,
+        from: Place,
+    },
+    ErrandReturns {
+        place: Place,
+        caller: Caller,
+        answer: Box<Result<Answer<Reply>, Failure>>,
+    },
+    ErrandSilent {
+        place: Place,
+        errand: u64,
+        tries: u32,
+    },
     /// A bundle reaches the store that all nodes share.
-    Bundled { shard: Shard, bundle: rounds::Bundle },
+    Bundled {
+        shard: Shard,
+        bundle: rounds::Bundle,
+    },
     Snapshot,
     Kill,
     Leave,
     Pause,
+    /// A node is paused at the worst moment: it has just asked the journal something.
+    Stops {
+        node: usize,
+    },
     CutOff,
-    Resumes { node: usize },
-    Reconnects { node: usize },
+    Resumes {
+        node: usize,
+    },
+    Reconnects {
+        node: usize,
+    },
     QuorumLost,
     QuorumBack,
 }

@@ -59,11 +59,21 @@ pub(crate) struct Embedded {
 /// What happens to the node.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
-    Commit { place: Place },
-    Sync { place: Place },
+    Commit {
+        place: Place,
+    },
+    Sync {
+        place: Place,
+    },
     /// Is there space again?
-    Space { place: Place },
-    Rebuilt { place: Place, shard: usize, cells: Vec<Address> },
+    Space {
+        place: Place,
+    },
+    Rebuilt {
+        place: Place,
+        shard: usize,
+        cells: Vec<Address>,
+    },
     PowerCut,
     Kill,
     Restart,

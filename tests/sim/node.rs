@@ -287,7 +287,14 @@ fn run<M: Hosted>(
     let answers = from.into_iter().zip(answers).filter_map(|(from, answer)| {
         Some((from?, Answer { result: answer.result.map(Into::into), replayed: answer.replayed }))
     });
-    let told = Told { at: at.now, answers: answers.collect(), effects, feed, changed: !entries.is_empty(), closes_pictures: false };
+    let told = Told {
+        at: at.now,
+        answers: answers.collect(),
+        effects,
+        feed,
+        changed: !entries.is_empty(),
+        closes_pictures: false,
+    };
     if entries.is_empty() {
         return Ok((None, log.follow(last, told)));
     }

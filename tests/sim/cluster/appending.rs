@@ -47,13 +47,14 @@ impl World<Cluster> {
         let clock = Millis(self.now.0.saturating_add_signed(self.site.skew(place.node)));
         let Some(process) = self.site.process(place) else { return };
         let owner = process.owner.clone();
-        let Some(hosting) = process.hostings.get_mut(&shard.0).filter(|hosting| hosting.writing.is_none()) else { return };
+        let Some(hosting) = process.hostings.get_mut(&shard.0).filter(|hosting| hosting.writing.is_none()) else {
+            return;
+        };
         let Some(Append { after, record, .. }) = hosting.host.log.begin() else { return };
         let (seq, expected, epoch) = (after.next(), hosting.last, hosting.epoch);
         let times = hosting.host.times.get(&seq).cloned().unwrap_or_default();
         let at = hosting.host.advance(clock);
-        let head =
-            Head { shard: journal::Shard(shard.0), purpose: Purpose::Record, epoch, seq, at, owner: &owner };
+        let head = Head { shard: journal::Shard(shard.0), purpose: Purpose::Record, epoch, seq, at, owner: &owner };
         let (bytes, mark) = seal(record, &head);
         let attempt = Attempt::new(expected, Purpose::Record, mark);
         hosting.writing = Some(Writing { attempt, bytes, times, seq, at, waits_for: 0, missed: false });
@@ -117,7 +118,9 @@ impl World<Cluster> {
     /// The pause is over.
     pub(super) fn try_again_at(&mut self, asker: Asker, reads: bool) {
         let (place, what) = (asker.place, (asker.shard, asker.matter));
-        let Some(writing) = self.writing(place, what).filter(|writing| writing.waits_for == asker.number) else { return };
+        let Some(writing) = self.writing(place, what).filter(|writing| writing.waits_for == asker.number) else {
+            return;
+        };
         let request = if reads {
             Request::Last
         } else {

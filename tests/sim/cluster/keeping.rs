@@ -220,9 +220,9 @@ impl World<Cluster> {
             self.claim_failed(place, shard);
             return true;
         };
-        let (expected, epoch, seq, at) = tail.as_ref().map_or((Position::NONE, 0, Seq::NONE, Millis(0)), |tail| {
-            (tail.position, tail.epoch, tail.seq, tail.at)
-        });
+        let (expected, epoch, seq, at) = tail
+            .as_ref()
+            .map_or((Position::NONE, 0, Seq::NONE, Millis(0)), |tail| (tail.position, tail.epoch, tail.seq, tail.at));
         let epoch = if bug == Some(Planted::EpochReused) { epoch.max(1) } else { epoch + 1 };
         let claim = Claim { expected, epoch, seq, at: at.max(clock) };
         let writing = self.claim_message(place, shard, &claim);
@@ -310,15 +310,8 @@ impl World<Cluster> {
         process.claims.remove(&shard.0);
         process.intake.own(shard, claim.epoch);
         let outlet = Outlet::new(claim.epoch);
-        let hosting = Hosting {
-            host,
-            epoch: claim.epoch,
-            last: position,
-            outlet,
-            writing: None,
-            leaves_at: None,
-            bundle: None,
-        };
+        let hosting =
+            Hosting { host, epoch: claim.epoch, last: position, outlet, writing: None, leaves_at: None, bundle: None };
         process.hostings.insert(shard.0, hosting);
         let doubts = process.keeper.owns(shard, claim.epoch);
         self.note(|| format!("node {} owns shard {} under epoch {}", place.node, shard.0, claim.epoch));
@@ -427,7 +420,8 @@ impl World<Cluster> {
         let found = &mut self.site.nodes[node];
         (found.process, found.paused) = (None, None);
         found.life += 1;
-        let wait = Span(if self.chance.hit(300) { self.chance.between(20, 300) } else { self.chance.between(500, 9000) });
+        let wait =
+            Span(if self.chance.hit(300) { self.chance.between(20, 300) } else { self.chance.between(500, 9000) });
         self.after(wait, Event::Site(Happening::Start { node }));
     }
 }
@@ -436,7 +430,13 @@ type Sources<'a> = (&'a super::Stream, &'a crate::snapshots::Snapshots);
 
 impl Follower {
     /// Reads on, at most so many messages and not beyond `until`.
-    fn read(&mut self, shard: Shard, (stream, shelf): Sources<'_>, most: usize, until: Option<Position>) -> Result<(), String> {
+    fn read(
+        &mut self,
+        shard: Shard,
+        (stream, shelf): Sources<'_>,
+        most: usize,
+        until: Option<Position>,
+    ) -> Result<(), String> {
         let limit = |position: Position| until.is_none_or(|until| position <= until);
         for stored in stream.read(shard, self.read).take_while(|stored| limit(stored.position)).take(most) {
             let envelope = &stored.envelope;

@@ -67,12 +67,17 @@ impl World<Cluster> {
     /// A bundle has come: it replaces an older one, and what two bundles contain is cut.
     pub(super) fn bundled(&mut self, shard: Shard, bundle: Bundle) -> Step {
         let newest = |address: &Address| self.site.shelf.newest(shard, &format::encode_address(address));
-        let is_late = bundle.cells.iter().any(|(seq, address, _)| newest(address).is_some_and(|(known, _)| known >= *seq));
+        let is_late =
+            bundle.cells.iter().any(|(seq, address, _)| newest(address).is_some_and(|(known, _)| known >= *seq));
         if is_late {
             self.coverage.count("bundles that came too late");
             return Ok(());
         }
-        let stored = |(seq, address, bytes): (Seq, Address, Vec<u8>)| Stored { cell: format::encode_address(&address), seq, bytes };
+        let stored = |(seq, address, bytes): (Seq, Address, Vec<u8>)| Stored {
+            cell: format::encode_address(&address),
+            seq,
+            bytes,
+        };
         let cells: Vec<Stored> = bundle.cells.into_iter().map(stored).collect();
         self.site.shelf.put(shard, &cells).map_err(|error| error.to_string())?;
         let to = self.site.shelf.safe_to_cut(shard).unwrap_or(Seq::NONE);

@@ -73,7 +73,11 @@ impl World<Cluster> {
         match owner {
             None => Way::Nowhere,
             Some(owner) if owner == *process.keeper.me() => {
-                if self.may_answer(place, shard) { Way::Here } else { Way::NotNow }
+                if self.may_answer(place, shard) {
+                    Way::Here
+                } else {
+                    Way::NotNow
+                }
             }
             Some(owner) => self.site.place_of(&owner.name, owner.incarnation).map_or(Way::Nowhere, Way::There),
         }
@@ -164,7 +168,12 @@ impl World<Cluster> {
     }
 
     /// What became of a try.
-    pub(super) fn errand_returns(&mut self, place: Place, caller: Caller, answer: Result<Answer<Reply>, Failure>) -> Step {
+    pub(super) fn errand_returns(
+        &mut self,
+        place: Place,
+        caller: Caller,
+        answer: Result<Answer<Reply>, Failure>,
+    ) -> Step {
         let now = self.now;
         let Some((number, tries)) = caller.errand else { return Ok(()) };
         let Some(errand) = self.site.process(place).and_then(|process| process.errands.get_mut(&number)) else {

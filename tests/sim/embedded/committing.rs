@@ -127,7 +127,10 @@ impl World<Embedded> {
             }
         }
         self.note(|| format!("shard {at} goes back to record {durable}: {back:?}"));
-        self.turned_away(self.site.place(), told.into_iter().flat_map(|told| told.answers).map(|(caller, _)| caller).collect())?;
+        self.turned_away(
+            self.site.place(),
+            told.into_iter().flat_map(|told| told.answers).map(|(caller, _)| caller).collect(),
+        )?;
         self.bring_back(at, back);
         Ok(())
     }
