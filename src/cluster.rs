@@ -354,6 +354,10 @@ impl Beyond for Shared {
         route::tell(self, to, message);
     }
 
+    fn may_act(&self, shard: Shard) -> bool {
+        self.owners.may_answer(shard, crate::clock::monotonic())
+    }
+
     fn fenced(&self, shard: Shard) {
         self.report(Report::Fenced { shard });
     }

@@ -122,6 +122,11 @@ impl Router {
         answer.await.unwrap_or(Err(Failure::Unknown))
     }
 
+    /// Whether a shard of this node may do anything in the world, see [`super::Beyond::may_act`].
+    pub(super) fn may_act(&self, shard: Shard) -> bool {
+        self.board.beyond.may_act(shard)
+    }
+
     /// Tells a machine something, beyond this node if its shard does not live here; nobody waits for an answer.
     pub fn tell(&self, to: Address, message: Message) {
         let shard = to.shard(self.board.shards);

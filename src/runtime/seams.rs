@@ -34,6 +34,14 @@ pub trait Beyond: Send + Sync + 'static {
     /// A message for a machine whose shard does not live here; may be lost, since whoever owes it tells it again.
     fn tell(&self, to: Address, message: Message);
 
+    /// Whether nobody else can have become the owner of a shard that lives here. Without that nothing is asked of the
+    /// payment provider and no letter goes out: whoever owns the shard by now owes it and does it, and an old call that
+    /// arrived after its successor has asked what became of it would take money that nobody gives back.
+    fn may_act(&self, shard: Shard) -> bool {
+        let _ = shard;
+        true
+    }
+
     /// Somebody else has written to the shard's journal: it is another node's now and was dropped here. What waited for
     /// the refused record was not done.
     fn fenced(&self, shard: Shard);

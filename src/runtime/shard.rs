@@ -329,6 +329,9 @@ impl ShardHost {
                     host.tell(to, message);
                 }
             }
+            Effect::Call(_) | Effect::Deliver(_) if !self.node.router.may_act(self.id) => {
+                tracing::debug!(shard = self.id.0, "what is owed is left to whoever owns the shard by now");
+            }
             Effect::Call(call) => self.node.outward.call(from.clone(), call),
             Effect::Deliver(letter) => self.node.outward.deliver(from.clone(), letter),
         }
