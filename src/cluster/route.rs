@@ -39,7 +39,7 @@ impl Cluster {
                     None => return Err(Failure::NO_OWNER),
                 },
                 Way::There(_) | Way::Nowhere | Way::NotNow if !shared.standing.borrow().leased => {
-                    return Err(Failure::OUT_OF_REACH);
+                    return Err(if asked_again { Failure::Unknown } else { Failure::OUT_OF_REACH });
                 }
                 Way::There(owner) => shared.bus.ask(&owner.node, to.clone(), asked.clone()).await,
                 Way::Nowhere | Way::NotNow => Err(Failure::Elsewhere),
@@ -47,6 +47,10 @@ impl Cluster {
             match heard {
                 Err(Failure::Elsewhere) => {}
                 Err(Failure::Unknown) if asked.key.is_some() && !asked_again => asked_again = true,
+                // What the second try surely did not do, the first may have done.
+                Err(Failure::Overloaded { .. } | Failure::Unavailable { .. }) if asked_again => {
+                    return Err(Failure::Unknown);
+                }
                 settled => return settled,
             }
             if Instant::now() >= until {
