@@ -393,6 +393,10 @@ impl Site for Cluster {
         world.may_come_in(place, to, mail)
     }
 
+    fn may_act(world: &mut World<Self>, place: Place, shard: Shard) -> bool {
+        world.may_act_for(place, shard)
+    }
+
     fn wrote(world: &mut World<Self>, place: Place, shard: Shard) {
         world.commit_soon(place, shard);
     }

@@ -206,6 +206,10 @@ impl Site for Embedded {
         if read_only && writes { Err(Failure::NotDone) } else { Ok(()) }
     }
 
+    fn may_act(_: &mut World<Self>, _: Place, _: Shard) -> bool {
+        true
+    }
+
     fn wrote(world: &mut World<Self>, _: Place, _: Shard) {
         world.commit_soon();
     }

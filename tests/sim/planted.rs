@@ -25,6 +25,8 @@ pub(crate) enum Planted {
     EpochReused,
     /// A node without a lease answers.
     LeaseIgnored,
+    /// A node without a lease calls the payment provider.
+    ActsAsZombie,
     /// A node trusts its own heartbeats although no quorum of the journal's servers has them.
     HearsItselfAlone,
     /// A bug in the product.
@@ -50,6 +52,7 @@ pub(crate) fn of_a_cluster() -> Vec<Planted> {
         Planted::AcksBeforeQuorum,
         Planted::EpochReused,
         Planted::LeaseIgnored,
+        Planted::ActsAsZombie,
         Planted::HearsItselfAlone,
     ];
     #[cfg(feature = "planted-bugs")]

@@ -20,7 +20,7 @@ pub(super) const TICK: Span = Span(50);
 pub(super) const HEALING: Span = Span::seconds(40);
 
 /// What a thousand lives must have seen.
-pub(super) const COUNTS: [&str; 27] = [
+pub(super) const COUNTS: [&str; 28] = [
     "asked again of the next owner",
     "asks to another node",
     "claims",
@@ -30,6 +30,7 @@ pub(super) const COUNTS: [&str; 27] = [
     "cut off with a server",
     "cut off, does not hear",
     "cut off, is not heard",
+    "effects left to the next owner",
     "feed: gaps",
     "feed: gaps healed",
     "feed: old news ignored",
