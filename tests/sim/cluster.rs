@@ -243,6 +243,8 @@ impl Site for Cluster {
     type Event = Happening;
 
     const SEED: &'static str = "CLUSTER_SEED";
+    /// Some need a node that is stopped at the one wrong moment, and nobody else there to notice.
+    const PATIENCE: u64 = 1500;
     const FAULTS: &'static [Fault] = &[
         Fault::Killed,
         Fault::Paused,

@@ -93,6 +93,7 @@ impl Site for Embedded {
     type Event = Happening;
 
     const SEED: &'static str = "SEED";
+    const PATIENCE: u64 = 400;
     const FAULTS: &'static [Fault] = &[
         Fault::PowerCut,
         Fault::Killed,

@@ -47,13 +47,13 @@ pub(crate) fn of_a_node() -> Vec<Planted> {
 /// Those of a cluster.
 pub(crate) fn of_a_cluster() -> Vec<Planted> {
     let of_the_host = [
+        Planted::HearsItselfAlone,
+        Planted::ActsAsZombie,
         Planted::Unconditional,
         Planted::AnswersBeforeAppend,
         Planted::AcksBeforeQuorum,
         Planted::EpochReused,
         Planted::LeaseIgnored,
-        Planted::ActsAsZombie,
-        Planted::HearsItselfAlone,
     ];
     #[cfg(feature = "planted-bugs")]
     let of_the_product = actors::planted::Bug::CLUSTER.map(Planted::Product).to_vec();

@@ -43,6 +43,8 @@ pub(crate) trait Site: Sized {
 
     /// The environment variable that names one life to live again.
     const SEED: &'static str;
+    /// How many lives it may take until a planted bug is found.
+    const PATIENCE: u64;
     /// Columns of the table.
     const FAULTS: &'static [Fault];
     /// What must have happened in a thousand lives.

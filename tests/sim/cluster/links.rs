@@ -151,7 +151,10 @@ impl World<Cluster> {
     }
 
     fn respond(&mut self, asker: Asker, response: Response) {
-        if self.site.nodes[asker.place.node].cut.back {
+        let node = &self.site.nodes[asker.place.node];
+        // Servers close the connection of a client that does not take what they say.
+        let closed = node.paused.is_some() && self.chance.hit(500) && !self.calm;
+        if node.cut.back || closed {
             return;
         }
         for wait in self.copies(self.site.rates.journal) {

@@ -103,7 +103,7 @@ impl Rates {
             feed: ways(chance, 150, 1500),
             journal: ways(chance, 80, 1500),
             busy: sometimes(chance, 60),
-            stopped_asking: sometimes(chance, 8),
+            stopped_asking: sometimes(chance, 25),
         };
         if kind { rates.without_faults() } else { rates }
     }
