@@ -292,7 +292,7 @@ impl Shared {
                 let reason = format!("shard {shard} was taken over and cut while the append was not answered");
                 Err(AppendError::Unknown { reason })
             }
-            Outcome::Closed => Err(AppendError::Unknown { reason: "journal was closed meanwhile".to_owned() }),
+            Outcome::Closed => Err(AppendError::Unanswered),
         }
     }
 }
@@ -314,8 +314,11 @@ impl Journal for JetStream {
             ended
         });
         Box::pin(async move {
-            // Lost only with the runtime that carries it, at whatever point that was.
-            task.await.unwrap_or_else(|error| Err(AppendError::Unknown { reason: error.to_string() }))
+            task.await.unwrap_or_else(|lost| match lost.is_cancelled() {
+                // With the runtime that carried it, at whatever point that was.
+                true => Err(AppendError::Unanswered),
+                false => Err(AppendError::Unknown { reason: lost.to_string() }),
+            })
         })
     }
 

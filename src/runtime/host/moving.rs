@@ -22,9 +22,7 @@ impl Host {
     pub(super) fn bring_in(self: &Rc<Self>, restored: Restored, floor: Millis) -> Rc<ShardHost> {
         let id = restored.shard;
         let shard = Rc::new(ShardHost::new(self, id, restored.last, floor));
-        let mut feed = Vec::new();
-        shard.populate(restored, &mut feed);
-        self.node().feed.publish(id, feed);
+        shard.populate(restored);
         self.node().feed.pictured(id);
         self.shards.borrow_mut()[usize::from(id.0)] = Some(shard.clone());
         self.node().router.gauges(id).set_hosted(true);

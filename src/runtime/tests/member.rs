@@ -1,5 +1,9 @@
 //! A node of a cluster, for stories about shards that come and go.
 
+use actors::address::BlockRef;
+use actors::block::Layout;
+use actors::event::BlockSpec;
+
 use super::*;
 use crate::runtime::load;
 use crate::runtime::recovery::Restored;
@@ -51,7 +55,7 @@ impl Member {
     }
 
     pub(super) async fn adopt(&self, shard: Shard) -> bool {
-        self.runtime.adopt(self.restored(shard), PAST).await
+        self.runtime.hosting().adopt(self.restored(shard), PAST).await
     }
 
     pub(super) fn lives(&self, shard: Shard) -> u32 {
@@ -70,4 +74,15 @@ impl Member {
     pub(super) fn log(&self) -> Vec<String> {
         self.world.log.lock().unwrap().clone()
     }
+}
+
+/// A block of the concert that lives on this shard.
+pub(super) fn block_of(shard: Shard) -> BlockSpec {
+    let names = (0..100).map(|number| format!("B{number}"));
+    let lives_there = |name: &String| {
+        let block = BlockRef { event: "aurora".into(), block: name.as_str().into() };
+        Address::Block(block).shard(2) == shard
+    };
+    let id = names.into_iter().find(lives_there).unwrap().as_str().into();
+    BlockSpec { id, name: "Block".to_owned(), layout: Layout::Standing(10), price: 100 }
 }
