@@ -1,8 +1,7 @@
 //! Backup and restore of a whole deployment: from NATS into a directory, and back into an empty NATS.
 //!
-//! Owns what is consistent with what. Of each shard the bundles are read first and the journal after them, to the message
-//! that is last then: the journal reaches back to the newest bundle, or it was cut meanwhile and the shard is read again. A
-//! restore writes into streams that it made itself, behind every old number and under later epochs, reads all of it back,
+//! Owns what is consistent with what. Of each shard the bundles are read first and the journal after them: it reaches back
+//! to the newest bundle, or it was cut meanwhile and the shard is read again. All journals end at one moment. A restore writes into streams that it made itself, behind every old number and under later epochs, reads all of it back,
 //! and only then writes the deployment's record, without which no node starts. Files are [`archive`]'s.
 //!
 //! Both run beside or without nodes and know no machine: bundles and messages are bytes whose checksums hold.

@@ -31,7 +31,7 @@ mod view;
 mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use actors::address::Address;
@@ -176,7 +176,7 @@ impl Cluster {
     /// Takes what this node's machines tell those of other nodes.
     #[must_use]
     pub fn beyond(&self) -> Arc<dyn Beyond> {
-        self.shared.clone()
+        Arc::new(Others(Arc::downgrade(&self.shared)))
     }
 
     /// Begins to take part: is heard, hears, and takes its share of the shards once it knows who is there. `address` is where
@@ -349,12 +349,19 @@ impl Shared {
     }
 }
 
-impl Beyond for Shared {
+/// The other nodes, for the runtime; weak, because the cluster holds the way to the runtime.
+struct Others(Weak<Shared>);
+
+impl Beyond for Others {
     fn tell(&self, to: Address, message: Message) {
-        route::tell(self, to, message);
+        if let Some(shared) = self.0.upgrade() {
+            route::tell(&shared, to, message);
+        }
     }
 
     fn fenced(&self, shard: Shard) {
-        self.report(Report::Fenced { shard });
+        if let Some(shared) = self.0.upgrade() {
+            shared.report(Report::Fenced { shard });
+        }
     }
 }

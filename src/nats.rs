@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, Event};
 use bytes::Bytes;
@@ -219,7 +220,8 @@ impl Nats {
 
 async fn open(options: &Options, told: watch::Sender<bool>) -> Result<Client, ConnectError> {
     let wanted = options.to_client().await?;
-    let told = Arc::new(told);
+    let connected = Arc::new(told);
+    let told = Arc::clone(&connected);
     let wanted = wanted
         .reconnect_delay_callback(|tries| {
             let doublings = u32::try_from(tries).unwrap_or(u32::MAX).min(8);
@@ -229,9 +231,12 @@ async fn open(options: &Options, told: watch::Sender<bool>) -> Result<Client, Co
             hear(&event, &told);
             std::future::ready(())
         });
-    wanted.connect(&options.seeds).await.map_err(|error| {
+    let client = wanted.connect(&options.seeds).await.map_err(|error| {
         ConnectError::Unreachable(format!("no NATS server of `cluster.seeds` {:?} lets us in: {error}", options.seeds))
-    })
+    })?;
+    // The event that says so may come a moment later.
+    connected.send_replace(client.connection_state() == State::Connected);
+    Ok(client)
 }
 
 fn hear(event: &Event, connected: &watch::Sender<bool>) {

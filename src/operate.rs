@@ -18,8 +18,12 @@ use super::{Failed, say};
 
 pub(super) fn backup(config: &Config, to: &Path) -> Result<ExitCode, Failed> {
     let taken = backup::take(config, to)?;
-    let backup::Taken { shards, messages, bundles } = taken;
-    say(&format!("{}: {shards} shards, {messages} journal messages, {bundles} bundles of snapshots\n", to.display()))
+    let backup::Taken { shards, messages, bundles, moment } = taken;
+    say(&format!(
+        "{}: {shards} shards, {messages} journal messages, {bundles} bundles of snapshots, all as of one moment (found \
+         within {moment:?})\n",
+        to.display()
+    ))
 }
 
 pub(super) fn restore(config: &Config, from: &Path) -> Result<ExitCode, Failed> {

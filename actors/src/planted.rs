@@ -33,11 +33,17 @@ pub enum Bug {
     RefundDropped,
     /// A letter that was not acknowledged is written again.
     LetterTwice,
+    /// Of the cluster: an append counts as done although the journal refused it.
+    RefusalIgnored,
+    /// Of the cluster: an append whose outcome is unknown counts as not done when another owner has come.
+    UnknownIsNotDone,
+    /// Of the cluster: a missing message of the feed is not noticed.
+    GapIgnored,
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Bug; 12] = [
+    /// Those of the machines.
+    pub const MACHINES: [Bug; 12] = [
         Bug::KeyNotJournaled,
         Bug::EarlyExpiry,
         Bug::ExpiresBound,
@@ -51,6 +57,9 @@ impl Bug {
         Bug::RefundDropped,
         Bug::LetterTwice,
     ];
+
+    /// Those of the cluster.
+    pub const CLUSTER: [Bug; 3] = [Bug::RefusalIgnored, Bug::UnknownIsNotDone, Bug::GapIgnored];
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -78,12 +87,14 @@ pub use awake::wake;
 
 /// Whether the bug is awake.
 #[cfg(feature = "planted-bugs")]
-pub(crate) fn is(bug: Bug) -> bool {
+#[must_use]
+pub fn is(bug: Bug) -> bool {
     awake::is(bug)
 }
 
 /// Whether the bug is awake: never.
 #[cfg(not(feature = "planted-bugs"))]
-pub(crate) const fn is(_: Bug) -> bool {
+#[must_use]
+pub const fn is(_: Bug) -> bool {
     false
 }

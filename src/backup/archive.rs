@@ -9,6 +9,7 @@
 //!
 //! Owns the directory, its checksums and its durability. Knows no NATS and not what messages mean.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -40,6 +41,8 @@ pub struct Manifest {
     pub deployment: serde_json::Value,
     /// The greatest number that a message of any of its streams had.
     pub position_max: u64,
+    /// All journals are as they were at one moment, which was found to within so many microseconds.
+    pub moment_us: u64,
     /// Its shards that were ever written, in order.
     pub shards: Vec<ShardManifest>,
 }
@@ -99,7 +102,8 @@ fn journal_name(shard: Shard) -> String {
 /// A backup that is being written.
 pub struct Writing {
     dir: PathBuf,
-    sums: Vec<(String, String)>,
+    /// By file.
+    sums: BTreeMap<String, String>,
 }
 
 impl Writing {
@@ -112,7 +116,7 @@ impl Writing {
         if fs::read_dir(dir).map_err(at(dir))?.next().is_some() {
             return Err(wrong(dir, "is not empty: a backup needs a directory of its own"));
         }
-        Ok(Writing { dir: dir.to_owned(), sums: Vec::new() })
+        Ok(Writing { dir: dir.to_owned(), sums: BTreeMap::new() })
     }
 
     /// Begins a shard's journal, or begins it anew.
@@ -122,7 +126,7 @@ impl Writing {
     pub fn journal(&self, shard: Shard) -> Result<JournalFile, ArchiveError> {
         let name = journal_name(shard);
         let path = self.dir.join(&name);
-        let out = BufWriter::new(File::create(&path).map_err(at(&path))?);
+        let out = Some(BufWriter::new(File::create(&path).map_err(at(&path))?));
         let mut file = JournalFile { name, path, out, hash: Sha256::new() };
         file.put(MAGIC)?;
         file.put(&[VERSION])?;
@@ -134,15 +138,15 @@ impl Writing {
     ///
     /// # Errors
     /// It is not.
-    pub fn finish_journal(&mut self, file: JournalFile) -> Result<(), ArchiveError> {
-        let JournalFile { name, path, out, hash } = file;
-        let out = out.into_inner().map_err(|error| wrong(&path, error.error()))?;
-        out.sync_all().map_err(at(&path))?;
-        self.sums.push((name, hex(hash)));
+    pub fn finish_journal(&mut self, mut file: JournalFile) -> Result<(), ArchiveError> {
+        file.pause()?;
+        let JournalFile { name, path, hash, .. } = file;
+        File::open(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
+        self.sums.insert(name, hex(hash));
         Ok(())
     }
 
-    /// Writes one of a shard's bundles.
+    /// Writes one of a shard's bundles, or writes it anew.
     ///
     /// # Errors
     /// It is not durable.
@@ -166,7 +170,7 @@ impl Writing {
 
     fn whole(&mut self, name: String, bytes: &[u8]) -> Result<(), ArchiveError> {
         write_synced(&self.dir.join(&name), bytes)?;
-        self.sums.push((name, hex(Sha256::new().chain_update(bytes))));
+        self.sums.insert(name, hex(Sha256::new().chain_update(bytes)));
         Ok(())
     }
 }
@@ -184,11 +188,23 @@ fn hex(hash: Sha256) -> String {
 pub struct JournalFile {
     name: String,
     path: PathBuf,
-    out: BufWriter<File>,
+    /// While messages are added.
+    out: Option<BufWriter<File>>,
     hash: Sha256,
 }
 
 impl JournalFile {
+    /// Gives the open file back until the next message: there may be more shards than a process may have files.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn pause(&mut self) -> Result<(), ArchiveError> {
+        match self.out.take() {
+            Some(mut out) => out.flush().map_err(at(&self.path)),
+            None => Ok(()),
+        }
+    }
+
     /// Adds the next message.
     ///
     /// # Errors
@@ -209,7 +225,13 @@ impl JournalFile {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.hash.update(bytes);
-        self.out.write_all(bytes).map_err(at(&self.path))
+        let out = match &mut self.out {
+            Some(out) => out,
+            paused => {
+                paused.insert(BufWriter::new(File::options().append(true).open(&self.path).map_err(at(&self.path))?))
+            }
+        };
+        out.write_all(bytes).map_err(at(&self.path))
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Report {
     Owns { shard: Shard, epoch: u64 },
     /// A claim came to nothing.
     ClaimFailed { shard: Shard },
+    /// A claim came to nothing because somebody else was faster.
+    ClaimLost { shard: Shard },
     /// A shard was given up in good order.
     Released { shard: Shard },
     /// The journal refused this node's append.
@@ -143,6 +145,7 @@ impl Driver {
                 self.carry_out(doubts);
             }
             Report::ClaimFailed { shard } => self.keeper.claim_failed(shard),
+            Report::ClaimLost { shard } => self.keeper.lost(shard, clock::monotonic()),
             Report::Released { shard } => {
                 self.shared.counters.handoffs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 self.keeper.released(shard);
@@ -151,7 +154,7 @@ impl Driver {
                 warn!(shard = shard.0, "shard was taken over by another node, dropped");
                 self.shared.counters.fenced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 self.shared.give_up(shard);
-                self.keeper.lost(shard);
+                self.keeper.lost(shard, clock::monotonic());
             }
             Report::Trusted { shard, epoch } => {
                 self.keeper.trusted(shard, epoch);
@@ -161,7 +164,7 @@ impl Driver {
             Report::Lost { shard } => {
                 warn!(shard = shard.0, "shard found another owner while this node was away, dropped");
                 self.shared.drop_shard(shard);
-                self.keeper.lost(shard);
+                self.keeper.lost(shard, clock::monotonic());
             }
             Report::Doubt { shard } => self.shared.intake().doubt(shard),
             Report::Leave(done) => {

@@ -7,6 +7,7 @@
 
 use actors::feed::Feed;
 use actors::ids::Shard;
+use actors::planted::{self, Bug};
 use actors::time::{Millis, Span};
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,7 @@ impl Intake {
             // What the owner before may have told last is unknown: its successor begins with a picture.
             *heard = Heard { epoch: told.epoch, gap: Some(0), ..Heard::default() };
         }
-        if !whole {
+        if !whole && !planted::is(Bug::GapIgnored) {
             heard.gap = Some(told.number - 1);
         }
         heard.number = told.number;

@@ -16,7 +16,8 @@
 //! - *The lease*: a node hears its own heartbeats. As long as one that it sent less than a lease ago has come back, others
 //!   have no reason to count it dead. Without a lease it answers nothing that is not public, and says that it is deaf.
 //! - *After a lapse* everybody else gets a new lease from it (it was this node that did not hear), and each shard it owns
-//!   is looked up in the journal before it is trusted again.
+//!   is looked up in the journal before it is trusted again. Until all who have a lease were heard once more, it claims
+//!   nothing: they may have taken shards over meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -102,6 +103,8 @@ struct Peer {
     last: Heartbeat,
     first_heard: Millis,
     heard: Millis,
+    /// Not heard since this node's lease lapsed: it may own more by now than its last heartbeat says.
+    stale: bool,
 }
 
 /// How far a shard has come: its last durable record and the number of its last feed message.
@@ -123,6 +126,8 @@ pub struct Keeper {
     serving_since: Millis,
     peers: BTreeMap<CompactString, Peer>,
     roles: Vec<Role>,
+    /// When each shard was lost to another node, whose heartbeat may be on its way.
+    lost_at: Vec<Option<Millis>>,
     lease_until: Millis,
     /// Heartbeats that have not come back: number and when they were sent.
     on_the_way: VecDeque<(u64, Millis)>,
@@ -141,6 +146,7 @@ impl Keeper {
             serving_since: now,
             peers: BTreeMap::new(),
             roles: vec![Role::Idle; usize::from(settings.shards)],
+            lost_at: vec![None; usize::from(settings.shards)],
             lease_until: Millis(0),
             on_the_way: VecDeque::new(),
             number: 0,
@@ -265,16 +271,20 @@ impl Keeper {
         let half_a_lease_ago = Millis(now.0.saturating_sub(self.settings.lease.0 / 2));
         match self.peers.get_mut(&name) {
             // It may be about to hear again, as when all were cut off: it has half a lease for that.
-            Some(peer) if heartbeat.phase == Phase::Deaf => peer.heard = peer.heard.min(half_a_lease_ago),
-            None if heartbeat.phase == Phase::Deaf => {}
-            Some(peer)
-                if (peer.last.node.incarnation, peer.last.number) >= (heartbeat.node.incarnation, heartbeat.number) => {
+            Some(peer) if heartbeat.phase == Phase::Deaf && peer.last.node == heartbeat.node => {
+                peer.heard = peer.heard.min(half_a_lease_ago);
             }
+            Some(_) | None if heartbeat.phase == Phase::Deaf => {}
+            // A life that began under a clock that was set back is heard once the one before has been silent for a lease.
+            Some(peer)
+                if peer.heard + self.settings.lease > now
+                    && (peer.last.node.incarnation, peer.last.number)
+                        >= (heartbeat.node.incarnation, heartbeat.number) => {}
             Some(peer) => {
-                (peer.last, peer.heard) = (heartbeat, now);
+                (peer.last, peer.heard, peer.stale) = (heartbeat, now, false);
             }
             None => {
-                self.peers.insert(name, Peer { last: heartbeat, first_heard: now, heard: now });
+                self.peers.insert(name, Peer { last: heartbeat, first_heard: now, heard: now, stale: false });
             }
         }
         orders
@@ -294,7 +304,7 @@ impl Keeper {
             return Vec::new();
         }
         // It was this node that did not hear: nobody is dead for that.
-        self.peers.values_mut().for_each(|peer| peer.heard = now);
+        self.peers.values_mut().for_each(|peer| (peer.heard, peer.stale) = (now, true));
         let mut orders = Vec::new();
         for (shard, role) in (0..).zip(&mut self.roles) {
             match role {
@@ -336,7 +346,7 @@ impl Keeper {
                     (Role::Following { seq: Seq::NONE, warm: false }, Order::Follow(shard))
                 }
                 Role::Following { .. } if !first && !second => (Role::Idle, Order::Unfollow(shard)),
-                Role::Following { warm: true, .. } if first && self.owner(shard, now).is_none() => {
+                Role::Following { warm: true, .. } if first && self.is_nobodys(shard, now) => {
                     (Role::Claiming { doubtful: false }, Order::Claim(shard))
                 }
                 Role::Idle
@@ -351,6 +361,15 @@ impl Keeper {
             orders.push(order);
         }
         orders
+    }
+
+    /// Whether no living node can be the owner of a shard. What living nodes said before this node's lease lapsed does not
+    /// count, and neither does their silence about a shard that one of them has only just taken from this node.
+    fn is_nobodys(&self, shard: Shard, now: Millis) -> bool {
+        let lease = self.settings.lease;
+        let unheard = self.peers.values().any(|peer| peer.stale && peer.heard + lease > now);
+        let just_lost = self.lost_at[usize::from(shard.0)].is_some_and(|lost| lost + lease > now);
+        !unheard && !just_lost && self.owner(shard, now).is_none()
     }
 
     /// The nodes that shards are placed over. Those that join count for one that has only just begun to serve: nodes that
@@ -383,19 +402,20 @@ impl Keeper {
         if trusted { Vec::new() } else { vec![Order::Verify(shard)] }
     }
 
-    /// Somebody else was faster, or the journal could not be reached.
+    /// The journal could not be reached, or not be read.
     pub fn claim_failed(&mut self, shard: Shard) {
         self.roles[usize::from(shard.0)] = Role::Idle;
     }
 
     /// The shard was given up in good order.
     pub fn released(&mut self, shard: Shard) {
-        self.lost(shard);
+        self.roles[usize::from(shard.0)] = Role::Idle;
     }
 
-    /// The shard is somebody else's.
-    pub fn lost(&mut self, shard: Shard) {
+    /// The journal says that the shard is somebody else's: who that is will be heard, unless it dies within a lease.
+    pub fn lost(&mut self, shard: Shard, now: Millis) {
         self.roles[usize::from(shard.0)] = Role::Idle;
+        self.lost_at[usize::from(shard.0)] = Some(now);
     }
 
     /// The journal says that the shard is still this node's.

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ const GATHER: Duration = Duration::from_millis(10);
 pub struct Copy {
     queue: Arc<Queue>,
     missed: Arc<AtomicU64>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Where a node's copy is.
@@ -79,7 +79,7 @@ impl Copy {
         let missed = Arc::new(AtomicU64::new(0));
         let writer = Writer::open(disk, options, Arc::clone(&queue), Arc::clone(&missed))?;
         let thread = std::thread::Builder::new().name("copy".to_owned()).spawn(move || writer.run())?;
-        Ok(Copy { queue, missed, writer: Some(thread) })
+        Ok(Copy { queue, missed, writer: Mutex::new(Some(thread)) })
     }
 
     /// Takes a message that is durable in JetStream: the record `seq` of `shard`. Returns at once.
@@ -94,6 +94,15 @@ impl Copy {
         self.queue.cut(shard, to);
     }
 
+    /// Writes what waits and ends the thread; what comes later is missed. Blocks.
+    pub fn close(&self) {
+        self.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(_)) = writer.map(JoinHandle::join) {
+            tracing::error!("the copy's thread panicked");
+        }
+    }
+
     /// How many messages the copy lacks because they came too fast or the disk did not take them, since it was opened.
     #[must_use]
     pub fn missed(&self) -> u64 {
@@ -103,10 +112,7 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        self.queue.close();
-        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
-            tracing::error!("the copy's thread panicked");
-        }
+        self.close();
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 pub use append::{Position, Purpose, Tail};
 #[cfg(test)]
 pub(in crate::journal) use envelope::record;
-pub use envelope::{Envelope, EnvelopeError, Kind, Mark, Owner};
+pub use envelope::{Envelope, EnvelopeError, Head, Kind, Mark, Owner, seal};
 pub use reader::{Entry, Reader};
 
 use super::copy::Copy;
@@ -35,7 +35,7 @@ use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Una
 use crate::nats::{Away, Nats};
 use append::{Attempt, Blocked};
 use carry::Outcome;
-use envelope::{Head, OVERHEAD_MAX, seal};
+use envelope::OVERHEAD_MAX;
 use lanes::{Lane, Owned};
 use standing::Standing;
 
@@ -263,7 +263,7 @@ impl Shared {
         let mut state = self.lane(shard).state();
         let after = Seq(mine.seq.0 - 1);
         // Meanwhile the shard may have been given up, or claimed anew.
-        let is_current = state.owned.as_ref().is_some_and(|owned| owned.epoch == mine.epoch);
+        let is_current = state.owns(mine.epoch);
         match outcome {
             Outcome::Done(position) => {
                 state.see(position, mine.seq);
@@ -280,18 +280,12 @@ impl Shared {
                 let most = self.nats.append_max();
                 Err(AppendError::Unavailable { reason: Unavailable::TooLarge { bytes, most } })
             }
-            Outcome::Fenced(tail) | Outcome::Unknown(tail) if !is_current => {
-                state.see(tail.position, tail.seq);
-                Err(AppendError::Fenced { shard, after, last: tail.seq })
-            }
             Outcome::Fenced(tail) => {
-                state.owned = None;
-                state.see(tail.position, tail.seq);
+                state.lose(&tail, mine.epoch);
                 Err(AppendError::Fenced { shard, after, last: tail.seq })
             }
             Outcome::Unknown(tail) => {
-                state.owned = None;
-                state.see(tail.position, tail.seq);
+                state.lose(&tail, mine.epoch);
                 let reason = format!("shard {shard} was taken over and cut while the append was not answered");
                 Err(AppendError::Unknown { reason })
             }

@@ -17,12 +17,15 @@ pub struct Commit {
     pub sync: Duration,
 }
 
-/// Called on the committer thread; must not block.
+/// Called on the threads that append; must not block.
 pub trait Observer: Send + Sync + 'static {
     /// A group became durable.
     fn committed(&self, commit: &Commit) {
         let _ = commit;
     }
+
+    /// The outcome of an append was not told in time and is being looked up.
+    fn unknown(&self) {}
 
     /// Segments came or went.
     fn space(&self, space: &Space) {

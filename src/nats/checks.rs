@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -23,7 +25,7 @@ const MAX_PAYLOAD_MIN: usize = 4 * 1024 * 1024;
 /// Longest first line that is read.
 const INFO_BYTES_MAX: u64 = 64 * 1024;
 
-/// How long the system account is waited for; mostly it cannot be asked.
+/// How long answers of the system account are waited for; mostly it cannot be asked.
 const SYSTEM_WAIT: Duration = Duration::from_millis(300);
 
 /// The version of a server. What comes behind the third number, such as `-dev`, does not count.
@@ -174,24 +176,44 @@ struct JetStreamConfig {
     sync_always: bool,
 }
 
-/// Asks for what only the system account is told; an account may import the question as a service.
+/// Asks for what only the system account is told; an account may import the question as a service. Every server answers.
 async fn syncs_its_disk(nats: &Nats) -> Result<(), ConnectError> {
-    let question = nats.client().request("$SYS.REQ.SERVER.PING.JSZ", "".into());
-    let told = match timeout(SYSTEM_WAIT, question).await {
-        Ok(Ok(answer)) => serde_json::from_slice::<JetStreamOfServer>(&answer.payload).ok(),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    match told {
-        Some(JetStreamOfServer { server, data }) if !data.config.sync_always => Err(ConnectError::unsuitable(format!(
-            "NATS server {} acknowledges before its disk has it: set `jetstream {{ sync_interval: always }}`",
-            server.name
-        ))),
-        Some(_) => Ok(()),
-        None => {
-            warn!("NATS does not tell this account when its disks are synced: see that `sync_interval` is `always`");
-            Ok(())
+    let mut told = 0;
+    for answer in ask_all(nats, "$SYS.REQ.SERVER.PING.JSZ").await {
+        let Ok(JetStreamOfServer { server, data }) = serde_json::from_slice(&answer) else { continue };
+        if !data.config.sync_always {
+            return Err(ConnectError::unsuitable(format!(
+                "NATS server {} acknowledges before its disk has it: set `jetstream {{ sync_interval: always }}`",
+                server.name
+            )));
         }
+        told += 1;
     }
+    match told {
+        0 => warn!("NATS does not tell this account when its disks are synced: see that `sync_interval` is `always`"),
+        servers => info!(servers, "NATS syncs its disks before it acknowledges"),
+    }
+    Ok(())
+}
+
+async fn ask_all(nats: &Nats, question: &'static str) -> Vec<Bytes> {
+    let client = nats.client();
+    let inbox = client.new_inbox();
+    let mut answers = Vec::new();
+    let collect = async {
+        let mut replies = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish_with_reply(question, inbox, Bytes::new()).await.ok()?;
+        while let Some(reply) = replies.next().await {
+            if reply.status.is_some() {
+                break;
+            }
+            answers.push(reply.payload);
+        }
+        Some(())
+    };
+    // All that answer in time; mostly nobody may.
+    let _ = timeout(SYSTEM_WAIT, collect).await;
+    answers
 }
 
 #[cfg(test)]

@@ -51,16 +51,33 @@ impl Deployment {
     }
 }
 
-/// Streams that were just made, or whose servers were just started, have no leader yet: that is waited for.
 pub(super) async fn join(nats: &Nats, settings: Settings, data_dir: &Path) -> Result<Deployment, ConnectError> {
-    let started = Instant::now();
+    let patience = Patience::new();
     loop {
         match try_join(nats, settings.clone(), data_dir).await {
-            Err(ConnectError::Unreachable(reason)) if started.elapsed() < PATIENCE => {
-                debug!(reason, "joining is tried again");
+            Ok(deployment) => return Ok(deployment),
+            Err(error) => patience.bear(error).await?,
+        }
+    }
+}
+
+/// Streams that were just made, or whose servers were just started, have no leader yet: that is waited for.
+struct Patience(Instant);
+
+impl Patience {
+    fn new() -> Patience {
+        Patience(Instant::now())
+    }
+
+    /// Pauses if trying again can help; otherwise the error is definite.
+    async fn bear(&self, error: ConnectError) -> Result<(), ConnectError> {
+        match error {
+            ConnectError::Unreachable(reason) if self.0.elapsed() < PATIENCE => {
+                debug!(reason, "NATS is asked again");
                 tokio::time::sleep(AGAIN).await;
+                Ok(())
             }
-            definite => return definite,
+            definite @ (ConnectError::Unreachable(_) | ConnectError::Unsuitable(_)) => Err(definite),
         }
     }
 }
@@ -191,10 +208,20 @@ pub(super) async fn read(nats: &Nats) -> Result<Option<Deployment>, ConnectError
 
 /// Writes the record unless another node was first; returns the one that counts.
 pub(super) async fn write(nats: &Nats, ours: &Deployment) -> Result<Deployment, ConnectError> {
+    let patience = Patience::new();
+    loop {
+        match try_write(nats, ours).await {
+            Ok(agreed) => return Ok(agreed),
+            Err(error) => patience.bear(error).await?,
+        }
+    }
+}
+
+async fn try_write(nats: &Nats, ours: &Deployment) -> Result<Deployment, ConnectError> {
     let bytes = Bytes::from(serde_json::to_vec(ours).expect("texts and numbers are JSON"));
     let other = match nats.append(subject(nats).into(), Some(0), bytes).await {
         Answer::Stored(_) => return Ok(ours.clone()),
-        other => other,
+        other @ (Answer::Refused { .. } | Answer::Silent { .. } | Answer::TooLarge) => other,
     };
     // Ours after all, its answer lost, or another node's: what is there counts.
     let found = read(nats).await?;

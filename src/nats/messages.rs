@@ -85,6 +85,9 @@ impl Nats {
     /// Appends a message; with `expected`, on condition that the last message of its subject has that sequence (0: there is
     /// none). Ends after [`super::Options::timeout`] at the latest.
     pub async fn append(&self, subject: Subject, expected: Option<u64>, payload: Bytes) -> Answer {
+        if let Err(Away { reason }) = self.connection().await {
+            return Answer::Silent { reason };
+        }
         let mut request = Request::new().payload(payload);
         if let Some(expected) = expected {
             let mut headers = HeaderMap::new();
@@ -134,7 +137,22 @@ impl Nats {
         Ok(purged.purged)
     }
 
+    /// Waits for the connection. Without it the client only keeps what it is given, for later and for nobody: whoever
+    /// tries again and again would fill it up.
+    async fn connection(&self) -> Result<(), Away> {
+        if *self.0.connected.borrow() {
+            return Ok(());
+        }
+        let mut connected = self.connected();
+        match tokio::time::timeout(self.options().timeout, connected.wait_for(|connected| *connected)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Away::new("NATS", "no connection")),
+        }
+    }
+
+    /// A handle to a stream, for reads and consumers.
     pub(crate) async fn stream(&self, stream: &str) -> Result<Stream<()>, Away> {
+        self.connection().await?;
         self.jetstream().get_stream_no_info(stream).await.map_err(|error| Away::new(stream, error))
     }
 }

@@ -4,6 +4,11 @@
 //! streams number their messages from far above every number of the old one, so that no append that was on its way to
 //! the old one can ever meet its condition in the new one.
 
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::stream::Info;
+use futures_util::future::try_join_all;
+
 use super::{Away, ConnectError, Deployment, Nats, deployment, streams};
 
 /// The setting that names the deployment that a restored one was restored from.
@@ -50,6 +55,24 @@ impl Nats {
             }
         }
         Ok((found, greatest))
+    }
+
+    /// The last position of every journal stream at one moment, as good as that can be had: all leaders are asked at once,
+    /// and how long it took until all had answered is said with it.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn moment(&self) -> Result<(Vec<u64>, Duration), ConnectError> {
+        let began = Instant::now();
+        let names = (0..self.options().streams).map(|k| self.journal_stream(k));
+        let asked = names.map(|name| async move { streams::find(self, &name).await.map(|info| (name, info)) });
+        let answers = try_join_all(asked).await?;
+        let took = began.elapsed();
+        let position = |(name, info): (String, Option<Info>)| match info {
+            Some(info) => Ok(info.state.last_sequence),
+            None => Err(ConnectError::unsuitable(format!("stream {name} is missing"))),
+        };
+        Ok((answers.into_iter().map(position).collect::<Result<_, _>>()?, took))
     }
 
     /// Makes the streams of a deployment, their messages to be numbered from `first`. There must be none.

@@ -99,7 +99,7 @@ pub(super) async fn find(nats: &Nats, name: &str) -> Result<Option<Info>, Connec
 /// Makes a stream. Several nodes may do so at once: the same settings are the same stream.
 pub(super) async fn create(nats: &Nats, config: &Config) -> Result<(), ConnectError> {
     let name = &config.name;
-    let made = match name.strip_prefix("OBJ_") {
+    match name.strip_prefix("OBJ_") {
         // The client knows what a bucket's stream looks like better than we do; it is compared afterwards.
         Some(bucket) => {
             let bucket = object_store::Config {
@@ -121,8 +121,7 @@ pub(super) async fn create(nats: &Nats, config: &Config) -> Result<(), ConnectEr
                 ConnectError::Unreachable(format!("stream {name} cannot be made: {error}"))
             }
         }),
-    };
-    made
+    }
 }
 
 fn not_made(config: &Config, told: &async_nats::jetstream::Error) -> ConnectError {

@@ -17,31 +17,38 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// A walk over a subject. See the module.
 pub struct Walk {
     stream: String,
-    /// The last message; nothing is left behind it.
+    /// The subject's last message; nothing is left behind it.
+    last: u64,
+    /// Nothing behind this position is given out.
     until: u64,
     /// `None` when everything was given out.
     messages: Option<Ordered>,
 }
 
 impl Nats {
-    /// Walks over the messages of `subject` in `stream`, from the first that was not cut to the one that is last now.
+    /// Walks over all messages of `subject` in `stream`, from the first that was not cut to the one that is last now.
     ///
     /// # Errors
     /// [`Away`]: no leader, no stream, no answer.
     pub async fn walk(&self, stream: &str, subject: &str) -> Result<Walk, Away> {
-        let last = self.last(stream, subject).await?;
-        let until = last.map_or(0, |last| last.position);
-        let messages = match until {
-            0 => None,
-            _ => Some(self.ordered(stream, subject).await?),
-        };
-        Ok(Walk { stream: stream.to_owned(), until, messages })
+        self.walk_between(stream, subject, (0, u64::MAX)).await
     }
 
-    async fn ordered(&self, stream: &str, subject: &str) -> Result<Ordered, Away> {
+    /// The same, but only of what lies behind the first and not behind the second of two positions.
+    ///
+    /// # Errors
+    /// [`Away`]: no leader, no stream, no answer.
+    pub async fn walk_between(&self, stream: &str, subject: &str, (after, until): (u64, u64)) -> Result<Walk, Away> {
+        let last = self.last(stream, subject).await?.map_or(0, |last| last.position);
+        let is_more = last > after && until > after;
+        let messages = if is_more { Some(self.ordered(stream, subject, after + 1).await?) } else { None };
+        Ok(Walk { stream: stream.to_owned(), last, until, messages })
+    }
+
+    async fn ordered(&self, stream: &str, subject: &str, start_sequence: u64) -> Result<Ordered, Away> {
         let config = OrderedConfig {
             filter_subject: subject.to_owned(),
-            deliver_policy: DeliverPolicy::All,
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
             ..OrderedConfig::default()
         };
         let consumer = self.stream(stream).await?.create_consumer(config).await;
@@ -64,11 +71,10 @@ impl Walk {
             Err(_) => return Err(Away::new(&self.stream, "no message in time")),
         };
         let position = message.info().map_err(|error| Away::new(&self.stream, error))?.stream_sequence;
-        if position >= self.until {
+        if position >= self.last.min(self.until) {
             self.messages = None;
         }
-        // Written since the walk began.
-        let is_old = position <= self.until;
+        let is_old = position <= self.last.min(self.until);
         Ok(is_old.then_some(Stored { position, payload: message.message.payload }))
     }
 }

@@ -64,6 +64,7 @@ pub(super) enum Kind {
 pub(super) struct Clustered {
     pub(super) cluster: Cluster,
     pub(super) nats: Nats,
+    copy: Arc<Copy>,
     tasks: Threads,
 }
 
@@ -95,11 +96,12 @@ impl Backing {
         info!(deployment = deployment.id, "joined the deployment in NATS");
         let me = NodeId::new(&config.node.name, clock::now(), rand::random());
         let owner = Owner { name: me.name.to_string(), incarnation: me.incarnation };
-        let copy = Copy::open(&copy::folder(&config.data.dir), config.cluster.copy_max_bytes.map(|bytes| bytes.0));
+        let copy = Copy::open(&copy::folder(&config.data.dir), config.journal.max_bytes.map(|bytes| bytes.0));
+        let copy = Arc::new(copy.map_err(at("copy"))?);
         let settings = jetstream::Settings {
             shards: config.cluster.shards,
             clock: Arc::new(clock::now),
-            copy: Some(Arc::new(copy.map_err(at("copy"))?)),
+            copy: Some(copy.clone()),
         };
         let journal = JetStream::new(nats.clone(), tasks.handle(), owner, settings, Arc::new(meters.clone()));
         let local = open_snapshots(config)?;
@@ -121,7 +123,7 @@ impl Backing {
         });
         let doubting = cluster.clone();
         board.on_gap(move |shard| doubting.doubt(shard));
-        Ok(Self { journal, snapshots, kind: Kind::Clustered(Box::new(Clustered { cluster, nats, tasks })) })
+        Ok(Self { journal, snapshots, kind: Kind::Clustered(Box::new(Clustered { cluster, nats, copy, tasks })) })
     }
 
     /// The shards that are brought back at the start: a cluster node is given its own while it runs.
@@ -181,7 +183,7 @@ impl Backing {
     pub(super) fn close(self) {
         match self.kind {
             Kind::Embedded { journal, .. } => journal.close(),
-            Kind::Clustered(_) => {}
+            Kind::Clustered(clustered) => clustered.copy.close(),
         }
     }
 

@@ -89,6 +89,10 @@ impl journal::Observer for Meters {
         self.metrics.journal_batch_bytes.observe(commit.bytes);
     }
 
+    fn unknown(&self) {
+        self.metrics.cluster.unknown_outcomes.inc();
+    }
+
     fn space(&self, space: &journal::Space) {
         self.metrics.journal_size.set(i64::try_from(space.bytes).unwrap_or(i64::MAX));
     }

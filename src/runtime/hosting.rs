@@ -35,7 +35,7 @@ impl Hosting {
 
     /// A shard leaves in good order: from this call on nobody is let in ([`super::Failure::Elsewhere`]), what was let in is
     /// finished, at most for `handoff_drain`, then it is dropped. Takes no snapshot. Resolves with its last durable record
-    /// as far as this node knows; `None`: it did not live here.
+    /// as far as this node knows; `None`: it did not live here, or the node has stopped.
     pub fn release(&self, shard: Shard) -> impl Future<Output = Option<Seq>> + Send + use<> {
         let (done, last) = oneshot::channel();
         self.shut(shard);

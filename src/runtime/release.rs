@@ -36,7 +36,7 @@ impl Release {
 /// Answers, effects and public changes of one turn.
 pub(super) struct Told {
     pub(super) from: Address,
-    /// When the turn was.
+    /// When the turn was, by the node's clock.
     pub(super) at: Millis,
     pub(super) answers: Vec<(Waiter, Answer<Reply>)>,
     pub(super) effects: Vec<Effect>,

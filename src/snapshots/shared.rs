@@ -19,6 +19,9 @@ use crate::journal::{Seq, Shard};
 /// Bundles that are kept of every shard.
 pub const BUNDLES: usize = 2;
 
+/// Times bundles are read that are replaced meanwhile.
+const TRIES: usize = 5;
+
 /// The snapshots of a clustered node. Every method blocks; call them from a thread that may wait.
 pub struct Shared {
     local: Snapshots,
@@ -221,8 +224,34 @@ impl Shared {
         }
     }
 
-    /// Fetches the newest bundle that verifies, if one says that it is newer than this record.
+    /// Fetches the newest bundle that verifies, if one says that it is newer than this record. When there are such, but none
+    /// verifies, nothing may go on as if there was none.
     fn fetch_newer(&self, shard: Shard, than: Seq) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let heads = self.heads_newer(shard, than)?;
+            if heads.is_empty() {
+                return Ok(());
+            }
+            for (name, head) in &heads {
+                if let Some(bundle) = read(&*self.bucket, shard, name, head)? {
+                    return self.keep(shard, &bundle);
+                }
+            }
+            // They may have been replaced under the reader's hands.
+            if self.heads_newer(shard, than)? == heads {
+                break;
+            }
+        }
+        let reason = format!(
+            "no bundle of shard {shard} verifies: remove {} and {} from the bucket if local snapshots or the journal are to do",
+            object_name(shard, 0),
+            object_name(shard, 1)
+        );
+        Err(Error::Store { reason })
+    }
+
+    /// The bundles that say that they are newer than this record, the newest first.
+    fn heads_newer(&self, shard: Shard, than: Seq) -> Result<Vec<(String, Head)>, Trouble> {
         let mut heads = Vec::new();
         for name in (0..BUNDLES).map(|slot| object_name(shard, slot)) {
             let head = self.bucket.head(&name)?;
@@ -231,12 +260,7 @@ impl Shared {
             }
         }
         heads.sort_by_key(|(seq, _, _)| *seq);
-        for (_, name, head) in heads.into_iter().rev() {
-            if let Some(bundle) = read(&*self.bucket, shard, &name, &head)? {
-                return self.keep(shard, &bundle);
-            }
-        }
-        Ok(())
+        Ok(heads.into_iter().rev().map(|(_, name, head)| (name, head)).collect())
     }
 
     /// Puts into the local store what it does not have as new. An actor's older state must not stay its newest here: it

@@ -4,8 +4,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::histogram::Durations;
-
 /// See the module's charter. Handles are cheap to clone and count into the same place.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterMetrics {
@@ -35,8 +33,6 @@ pub struct ClusterMetrics {
     pub bytes: Counter,
     /// Blocks of which this node's board missed a public change and waited for the picture.
     pub feed_gaps: Counter,
-    /// From handing a record to NATS until a quorum had it.
-    pub append: Durations,
     /// Appends whose first answer was lost or not definite.
     pub unknown_outcomes: Counter,
 }
@@ -57,7 +53,6 @@ impl ClusterMetrics {
         to.register("cluster_items", "Asks, answers and messages in them", self.items.clone());
         to.register_with_unit("cluster_packets_size", "Bytes of them", bytes(), self.bytes.clone());
         to.register("cluster_feed_gaps", "Blocks whose picture was awaited", self.feed_gaps.clone());
-        to.register_with_unit("cluster_append", "From sent to stored by a quorum", Unit::Seconds, self.append.clone());
         to.register(
             "cluster_unknown_outcomes",
             "Appends looked up because no answer came",

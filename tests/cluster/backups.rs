@@ -48,7 +48,7 @@ fn a_deployment_comes_back_whole_and_its_old_owner_can_write_no_more() {
     old.append(0, 7, "a");
     old.append(1, 5, "a");
     let taken = backup::take(&config(&servers, &a), &to).unwrap();
-    assert_eq!(taken, backup::Taken { shards: 3, messages: 17 + 6 + 1, bundles: 2 });
+    assert_eq!((taken.shards, taken.messages, taken.bundles), (3, 17 + 6 + 1, 2));
     // The old deployment goes on, and is lost.
     old.append(1, 3, "a");
     empty(&mut servers);
@@ -113,6 +113,42 @@ fn a_backup_under_load_holds_every_record_that_was_acknowledged_before_it() {
         assert!(last >= before, "shard {shard}: {last} of at least {before}");
         let base = newest(&next, shard).map_or(Seq::NONE, |(seq, _)| seq);
         assert_eq!(next.read(shard, base), texts(shard, base.0 + 1..=last.0, "a"));
+    }
+}
+
+/// Two shards of different streams that answer each other: each record follows from the other shard's one before.
+#[test]
+fn no_shard_of_a_backup_knows_of_what_another_has_not_done() {
+    let mut servers = Servers::three();
+    let folder = tempfile::tempdir().unwrap();
+    let a = data(&folder, "a");
+    let owner = Owner::join(&servers, &a);
+    owner.claim_all(&[0, 1, 2, 3]);
+    let stop = AtomicBool::new(false);
+    let backups: Vec<_> = (0..5).map(|n| data(&folder, &format!("backup-{n}"))).collect();
+    std::thread::scope(|scope| {
+        for (ask, answer) in [(0, 1), (3, 2)] {
+            let (owner, stop) = (&owner, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    owner.append(ask, 1, "asking");
+                    owner.append(answer, 1, "answering");
+                }
+            });
+        }
+        let taken: Result<Vec<_>, _> = backups.iter().map(|to| backup::take(&config(&servers, &a), to)).collect();
+        stop.store(true, Ordering::Relaxed);
+        taken.unwrap();
+    });
+    drop(owner);
+    for (n, backup) in backups.iter().enumerate() {
+        empty(&mut servers);
+        backup::restore(&config(&servers, &a), backup).unwrap();
+        let next = Owner::join(&servers, &data(&folder, &format!("next-{n}")));
+        for (ask, answer) in [(0, 1), (3, 2)] {
+            let (asked, answered) = (next.claim(ask).0, next.claim(answer).0);
+            assert!(asked == answered || asked == answered + 1, "backup {n}: {asked} asked, {answered} answered");
+        }
     }
 }
 

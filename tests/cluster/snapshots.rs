@@ -82,3 +82,32 @@ fn the_journal_is_cut_behind_two_bundles_and_an_empty_disk_is_enough_to_take_ove
     assert_eq!(next.read(1, Seq(20)), texts(1, 21..=25, "a"));
     assert_eq!(round(&next, next.append(1, 1, "b")), Some(Seq(20)), "it goes on with the two that are there");
 }
+
+#[test]
+fn bundles_go_on_through_the_death_of_the_server_that_leads_them() {
+    let mut servers = Servers::three();
+    let folder = tempfile::tempdir().unwrap();
+    let owner = Owner::join(&servers, &data(&folder, "a"));
+    owner.claim(1);
+    let stream = format!("OBJ_{}", owner.nats.snapshots_bucket());
+    let mut safe = Seq::NONE;
+    for _ in 0..3 {
+        let leader = servers.await_leader(&stream);
+        servers.kill(leader);
+        // Each round may fail while the others elect; none of them may cut what is not in two bundles.
+        until("the journal may be cut further", || {
+            let before = owner.journal.last(S);
+            let now = round(&owner, owner.append(1, 1, "a"));
+            assert!(now <= Some(before), "cut to {now:?} with records up to {before} in the bundle before");
+            now > Some(safe) && now.is_some_and(|now| std::mem::replace(&mut safe, now) < now)
+        });
+        servers.start(leader);
+        servers.await_ready();
+    }
+    drop(owner);
+    let next = Owner::join(&servers, &data(&folder, "b"));
+    let last = next.claim(1);
+    next.shared.actors(S).unwrap();
+    let (seq, _) = next.shared.newest(S, b"desk").unwrap();
+    assert_eq!(next.read(1, seq), texts(1, seq.0 + 1..=last.0, "a"));
+}

@@ -9,12 +9,13 @@ use actors::time::Span;
 use crate::clients::{Asking, Wish};
 use crate::model::must;
 use crate::node::{Caller, Mail};
+use crate::site::Site;
 use crate::world::{Event, Failure, SKEW_MAX, Step, World};
 
 /// How long a customer waits for an answer.
 const PATIENCE: Span = Span::seconds(6);
 
-impl World {
+impl<S: Site> World<S> {
     /// Somebody thinks of something, unless an earlier wish is on its way.
     pub(crate) fn think(&mut self, who: usize) {
         if self.calm {
@@ -54,8 +55,10 @@ impl World {
 
     pub(crate) fn send(&mut self, number: usize) {
         let (to, asked) = self.crowd.request(number, self.clock(), &mut self.chance);
+        let acknowledged = self.truth.acknowledged(to.shard(self.plan.policy.shards));
+        self.crowd.asking[number].known.push(acknowledged);
         let asking = &self.crowd.asking[number];
-        let caller = Caller { wish: number, attempt: asking.attempt };
+        let caller = Caller { wish: number, attempt: asking.attempt, errand: None, edge: None };
         match (&asking.wish, &asked.command) {
             (Wish::Hold(_, want), _) => {
                 if let Some(hold) = asking.made.last().and_then(|made| made.first()) {
@@ -154,7 +157,7 @@ impl World {
     }
 
     /// What the node said was surely not done may not be found.
-    fn must_not_be_done(&self, caller: Caller) -> Step {
+    pub(crate) fn must_not_be_done(&self, caller: Caller) -> Step {
         let made = self.crowd.asking[caller.wish].made.get(caller.attempt as usize - 1);
         for hold in made.into_iter().flatten() {
             let found = self.truth.model.blocks.values().any(|block| block.holds.contains_key(hold));
@@ -213,6 +216,6 @@ impl World {
 }
 
 /// Whether the latest try is the one that is spoken of.
-fn asking_is(caller: Caller, world: &World) -> bool {
+fn asking_is<S: Site>(caller: Caller, world: &World<S>) -> bool {
     world.crowd.asking[caller.wish].attempt == caller.attempt
 }

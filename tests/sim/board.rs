@@ -45,6 +45,20 @@ impl Boards {
         Ok(())
     }
 
+    /// Whether it comes next, and is neither old news nor behind something that is missing.
+    pub(crate) fn expects(&self, feed: &Feed) -> bool {
+        match feed {
+            Feed::Event(described) => described.revision >= self.event_revision,
+            Feed::Board(board) => self.seq(&board.block).is_none_or(|seq| board.seq >= seq),
+            Feed::Seats(changed) => self.seq(&changed.block).is_some_and(|seq| changed.seq == seq + 1),
+            Feed::Order(..) | Feed::Sought(_) => false,
+        }
+    }
+
+    pub(crate) fn seq(&self, block: &BlockRef) -> Option<u64> {
+        self.blocks.get(block).map(|known| known.seq)
+    }
+
     fn picture(&mut self, board: &Board) -> Result<(), Violation> {
         let new = Seen { seq: board.seq, seats: board.seats.clone(), counts: board.counts };
         if let Some(known) = self.blocks.get(&board.block) {
@@ -72,6 +86,10 @@ impl Boards {
 
     /// What is shown must be the picture that the durable state gives.
     pub(crate) fn compare(&self, picture: &Feed) -> Result<(), Violation> {
+        if let Feed::Event(described) = picture {
+            let (shown, right) = (self.event_revision, described.revision);
+            must!(shown == right, "the event's description is shown as of {shown}, it is {right}");
+        }
         if let Feed::Board(board) = picture {
             let known = self.blocks.get(&board.block).ok_or_else(|| format!("no board of {}", board.block.block))?;
             let right = Seen { seq: board.seq, seats: board.seats.clone(), counts: board.counts };

@@ -14,20 +14,21 @@ use crate::coverage::Fault;
 use crate::gateway::{Fate, about};
 use crate::model::{HoldStage, LetterStage, PaymentStage, SeekStage, must};
 use crate::node::Mail;
+use crate::site::{Place, Site};
 use crate::world::{Event, Step, World};
 
-impl World {
+impl<S: Site> World<S> {
     /// What a durable turn wants done.
-    pub(crate) fn carry_out(&mut self, effect: Effect) -> Step {
+    pub(crate) fn carry_out(&mut self, from: Place, effect: Effect) -> Step {
         match effect {
-            Effect::Tell(to, message) => self.tell(to, message),
-            Effect::Call(call) => self.call(call),
-            Effect::Deliver(letter) => self.deliver_letter(&letter)?,
+            Effect::Tell(to, message) => self.tell(from, to, message),
+            Effect::Call(call) => self.call(from, call),
+            Effect::Deliver(letter) => self.deliver_letter(from, &letter)?,
         }
         Ok(())
     }
 
-    fn tell(&mut self, to: Address, message: Message) {
+    fn tell(&mut self, from: Place, to: Address, message: Message) {
         let rates = self.rates().bus;
         if self.chance.hit(rates.lost) {
             self.meets(&message, Fault::MessageLost);
@@ -42,12 +43,11 @@ impl World {
             let slow = self.chance.hit(rates.slow);
             let wait = if slow { self.chance.between(100, 8000) } else { self.chance.between(0, 3) };
             let mail = Mail { asked: Asked { key: None, command: message.clone() }, from: None };
-            let (to, epoch) = (to.clone(), self.epoch);
-            self.after(Span(wait), Event::Tell { epoch, to, mail: Box::new(mail) });
+            self.after(Span(wait), Event::Tell { from, to: to.clone(), mail: Box::new(mail) });
         }
     }
 
-    fn call(&mut self, call: Call) {
+    fn call(&mut self, place: Place, call: Call) {
         let rates = self.rates();
         let timeout = self.plan.policy.gateway_timeout;
         let away = self.provider_away;
@@ -61,17 +61,15 @@ impl World {
             }
         }
         if let Some((wait, heard)) = fate.instead.clone() {
-            let epoch = self.epoch;
-            self.after(wait, Event::Heard { epoch, payment, attempt, heard });
+            self.after(wait, Event::Heard { place, payment, attempt, heard });
         }
         if let Some(wait) = fate.acts_after {
-            let epoch = self.epoch;
-            self.after(wait, Event::Act { epoch, call: Box::new(call), fate: Box::new(fate) });
+            self.after(wait, Event::Act { place, call: Box::new(call), fate: Box::new(fate) });
         }
     }
 
     /// The provider acts; whether anybody hears of it depends on the way back.
-    pub(crate) fn act(&mut self, epoch: u64, call: &Call, fate: &Fate) -> Step {
+    pub(crate) fn act(&mut self, place: Place, call: &Call, fate: &Fate) -> Step {
         let heard = self.provider.act(call, fate, &mut self.chance)?;
         let (payment, attempt) = about(call);
         self.note(|| format!("provider on {call:?}: {heard:?}"));
@@ -85,20 +83,19 @@ impl World {
         });
         for wait in &fate.answers_after {
             let heard = heard.clone();
-            self.after(*wait, Event::Heard { epoch, payment, attempt, heard });
+            self.after(*wait, Event::Heard { place, payment, attempt, heard });
         }
         Ok(())
     }
 
     /// An answer of the provider reaches the process that asked, if that still lives.
-    pub(crate) fn heard_back(&mut self, command: payment::Command) {
-        if let payment::Command::Heard { payment, .. } = &command {
-            let to = Address::Payments(payment.shard());
-            self.arrive(to, Mail { asked: Asked { key: None, command: command.into() }, from: None });
-        }
+    pub(crate) fn heard_back(&mut self, place: Place, command: payment::Command) -> Step {
+        let payment::Command::Heard { payment, .. } = &command else { return Ok(()) };
+        let to = Address::Payments(payment.shard());
+        S::tell(self, place, to, Mail { asked: Asked { key: None, command: command.into() }, from: None })
     }
 
-    fn deliver_letter(&mut self, letter: &Letter) -> Step {
+    fn deliver_letter(&mut self, from: Place, letter: &Letter) -> Step {
         let order = self.truth.model.orders.get(&letter.order);
         let state = order.map(|order| order.state);
         let may = match letter.kind {
@@ -107,7 +104,7 @@ impl World {
         };
         must!(may, "a letter {:?} about order {} that is {state:?}", letter.kind, letter.order);
         let rates = self.rates().letters;
-        let (order, kind, epoch) = (letter.order, letter.kind, self.epoch);
+        let (order, kind) = (letter.order, letter.kind);
         if self.chance.hit(rates.silent) {
             return Ok(());
         }
@@ -122,12 +119,12 @@ impl World {
         let mail = Mail { asked: Asked { key: None, command: command.into() }, from: None };
         let wait = Span(self.chance.between(10, 3000));
         let to = Address::Notifier(order.shard());
-        self.after(wait, Event::Tell { epoch, to, mail: Box::new(mail) });
+        self.after(wait, Event::Tell { from, to, mail: Box::new(mail) });
         Ok(())
     }
 
     /// Notes which state a message was about when something happened to it.
-    fn meets(&mut self, message: &Message, fault: Fault) {
+    pub(crate) fn meets(&mut self, message: &Message, fault: Fault) {
         let model = &self.truth.model;
         let hold = |hold: &actors::ids::HoldId| {
             let stage = model.blocks.values().find_map(|block| block.holds.get(hold)).map(|hold| hold.stage);

@@ -15,6 +15,7 @@ use actors::message::{Message, Reply};
 use actors::order::{self, Candidate, OrderView, State};
 use actors::refusal::Refusal;
 use actors::time::Millis;
+use stampede::journal::Seq;
 
 use crate::chance::Chance;
 use crate::plan::{self, Plan};
@@ -55,8 +56,17 @@ pub(crate) struct Asking {
     pub(crate) told: Option<Result<Reply, Refusal>>,
     /// Ids that each try would have made.
     pub(crate) made: Vec<Vec<HoldId>>,
+    /// For each try, the last record of the asked shard that was acknowledged when it was sent.
+    pub(crate) known: Vec<Seq>,
     /// Whether it misuses the key of another request.
     pub(crate) misuse: bool,
+}
+
+impl Asking {
+    /// The last record that was acknowledged when a try was sent.
+    pub(crate) fn known_before(&self, attempt: u32) -> Seq {
+        self.known.get(attempt as usize - 1).copied().unwrap_or(Seq::NONE)
+    }
 }
 
 /// What a customer remembers.
@@ -129,6 +139,7 @@ impl Crowd {
             done: false,
             told: None,
             made: Vec::new(),
+            known: Vec::new(),
             misuse: false,
         });
         number
@@ -141,7 +152,7 @@ impl Crowd {
             key.fingerprint ^= 1 << 60;
         }
         (asking.misuse, asking.done, asking.first_sent, asking.attempt) = (true, true, now, 0);
-        asking.made = Vec::new();
+        (asking.made, asking.known) = (Vec::new(), Vec::new());
         self.asking.push(asking);
         self.asking.len() - 1
     }

@@ -14,6 +14,12 @@ pub(crate) enum Fault {
     DiskFailed,
     DiskFull,
     Panic,
+    /// A node is stopped for long and goes on.
+    Paused,
+    /// A node does not reach the others, or they do not reach it.
+    CutOff,
+    /// The journal has no quorum.
+    NoQuorum,
     MessageLost,
     MessageTwice,
     ProviderAway,
@@ -21,18 +27,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    const ALL: [Fault; 9] = [
-        Fault::PowerCut,
-        Fault::Killed,
-        Fault::DiskFailed,
-        Fault::DiskFull,
-        Fault::Panic,
-        Fault::MessageLost,
-        Fault::MessageTwice,
-        Fault::ProviderAway,
-        Fault::ProviderSilent,
-    ];
-
     fn title(self) -> &'static str {
         match self {
             Fault::PowerCut => "power cut",
@@ -40,6 +34,9 @@ impl Fault {
             Fault::DiskFailed => "disk fails",
             Fault::DiskFull => "disk full",
             Fault::Panic => "panic",
+            Fault::Paused => "paused",
+            Fault::CutOff => "cut off",
+            Fault::NoQuorum => "no quorum",
             Fault::MessageLost => "msg lost",
             Fault::MessageTwice => "msg twice",
             Fault::ProviderAway => "prov away",
@@ -50,7 +47,14 @@ impl Fault {
     /// Whether it meets everything that lives at the place where it happens.
     fn is_of_a_place(self) -> bool {
         match self {
-            Fault::PowerCut | Fault::Killed | Fault::DiskFailed | Fault::DiskFull | Fault::Panic => true,
+            Fault::PowerCut
+            | Fault::Killed
+            | Fault::DiskFailed
+            | Fault::DiskFull
+            | Fault::Panic
+            | Fault::Paused
+            | Fault::CutOff
+            | Fault::NoQuorum => true,
             Fault::MessageLost | Fault::MessageTwice | Fault::ProviderAway | Fault::ProviderSilent => false,
         }
     }
@@ -140,25 +144,38 @@ impl Coverage {
         }
     }
 
-    /// Cells that had to be reached and were not.
-    pub(crate) fn missing(&self) -> Vec<String> {
-        let cells = ROWS.iter().flat_map(|row| Fault::ALL.map(|fault| (*row, fault)));
+    /// What had to be reached and was not: cells of the table with these columns, and these counts.
+    pub(crate) fn missing(&self, faults: &[Fault], counts: &[&str]) -> Vec<String> {
+        let cells = ROWS.iter().flat_map(|row| faults.iter().map(move |fault| (*row, *fault)));
         let missing = cells.filter(|(row, fault)| expected(row, *fault) && !self.met.contains_key(&(*row, *fault)));
-        missing.map(|(row, fault)| format!("{row} × {}", fault.title())).collect()
+        let never = counts.iter().filter(|what| !self.counts.contains_key(*what)).map(|what| (*what).to_owned());
+        missing.map(|(row, fault)| format!("{row} × {}", fault.title())).chain(never).collect()
+    }
+
+    /// The table with these columns.
+    pub(crate) fn table<'a>(&'a self, faults: &'a [Fault]) -> Table<'a> {
+        Table { coverage: self, faults }
     }
 }
 
-impl fmt::Display for Coverage {
+/// Coverage for people.
+pub(crate) struct Table<'a> {
+    coverage: &'a Coverage,
+    faults: &'a [Fault],
+}
+
+impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Table { coverage, faults } = *self;
         write!(f, "{:22}", "state × fault")?;
-        for fault in Fault::ALL {
+        for &fault in faults {
             write!(f, "{:>11}", fault.title())?;
         }
         writeln!(f)?;
         for row in ROWS {
             write!(f, "{row:22}")?;
-            for fault in Fault::ALL {
-                let times = self.met.get(&(row, fault)).copied().unwrap_or(0);
+            for &fault in faults {
+                let times = coverage.met.get(&(row, fault)).copied().unwrap_or(0);
                 match (times, expected(row, fault)) {
                     (0, true) => write!(f, "{:>11}", "MISSING")?,
                     (0, false) => write!(f, "{:>11}", "-")?,
@@ -167,11 +184,11 @@ impl fmt::Display for Coverage {
             }
             writeln!(f)?;
         }
-        for (what, times) in &self.counts {
+        for (what, times) in &coverage.counts {
             writeln!(f, "{what:40} {times:>10}")?;
         }
         writeln!(f, "{:22}{:>11}{:>11}", "answers", "accepted", "refused")?;
-        for (wish, (accepted, refused)) in &self.answers {
+        for (wish, (accepted, refused)) in &coverage.answers {
             writeln!(f, "{wish:22}{accepted:>11}{refused:>11}")?;
         }
         Ok(())

@@ -1,9 +1,11 @@
-//! What the node does with messages: into inboxes, out of them in batches, each batch a turn; panics and timers.
+//! What a node does with messages: into inboxes, out of them in batches, each batch a turn; panics and timers; and what is
+//! told once it is durable.
 //!
-//! It stands in for the running cell and its shard, line by line. What becomes of what turns wrote is in
-//! [`crate::committing`].
+//! It stands in for the running cell and its shard, line by line. How what turns wrote becomes durable is the site's:
+//! [`crate::embedded::committing`], [`crate::cluster::appending`].
 
 use actors::address::Address;
+use actors::ids::Shard;
 use actors::keyed::Answer;
 use actors::machine::Moment;
 use actors::time::{Millis, Span};
@@ -11,75 +13,65 @@ use stampede::journal::Seq;
 use stampede::runtime::hosted::{self, AnyMachine};
 
 use crate::model::must;
-use crate::node::{Batch, Caller, Cell, Mail, Node, Outcome, creates, deadline, reads};
+use crate::node::{Batch, Caller, Cell, Mail, Outcome, Told, creates, deadline, reads};
 use crate::planted::Planted;
+use crate::site::{Place, Site};
 use crate::world::{Event, Failure, Step, World};
 
-impl Node {
-    fn shard_of(&self, address: &Address) -> usize {
-        usize::from(address.shard(self.shards.len() as u16).0)
+impl<S: Site> World<S> {
+    pub(crate) fn shard_of(&self, address: &Address) -> Shard {
+        address.shard(self.plan.policy.shards)
     }
-}
 
-impl World {
-    /// A message reaches the node.
-    pub(crate) fn arrive(&mut self, to: Address, mail: Mail) {
-        let epoch = self.epoch;
-        let Some(node) = &mut self.node else {
-            return self.unanswered(mail.from, Failure::Unknown);
-        };
-        let at = node.shard_of(&to);
-        let shard = &mut node.shards[at];
-        let writes = mail.asked.key.is_some() || !reads(&mail.asked.command);
-        if shard.read_only && writes {
-            return self.unanswered(mail.from, Failure::NotDone);
+    fn clock_of(&self, place: Place) -> Millis {
+        Millis(self.now.0.saturating_add_signed(self.site.skew(place.node)))
+    }
+
+    /// A message reaches a process.
+    pub(crate) fn arrive(&mut self, place: Place, to: Address, mail: Mail) -> Step {
+        if let Err(failure) = S::lets_in(self, place, &to, &mail) {
+            return self.unanswered(place, mail.from, failure);
         }
-        if !shard.cells.contains_key(&to) {
+        let shard = self.shard_of(&to);
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
+        if !host.cells.contains_key(&to) {
             if !creates(&mail.asked.command) {
                 let refusal = hosted::unknown(&to);
                 if let (Some(caller), Some(refusal)) = (mail.from, refusal) {
-                    self.reply(caller, Ok(Answer { result: Err(refusal), replayed: false }));
+                    self.answer(place, shard, caller, Answer { result: Err(refusal), replayed: false })?;
                 }
-                return;
+                return Ok(());
             }
-            shard.cells.insert(to.clone(), Cell::new(AnyMachine::new(&to)));
+            host.cells.insert(to.clone(), Cell::new(AnyMachine::new(&to)));
         }
-        let cell = shard.cells.get_mut(&to).expect("it is there");
+        let cell = host.cells.get_mut(&to).expect("it is there");
         cell.inbox.push_back(mail);
         if !std::mem::replace(&mut cell.rung, true) {
             let wait = Span(self.chance.between(0, 4) / 2);
-            self.after(wait, Event::Turn { epoch, cell: to });
+            self.after(wait, Event::Turn { place, cell: to });
         }
+        Ok(())
     }
 
-    fn unanswered(&mut self, from: Option<Caller>, failure: Failure) {
-        if let Some(caller) = from {
-            self.reply(caller, Err(failure));
-        }
+    fn unanswered(&mut self, from: Place, caller: Option<Caller>, failure: Failure) -> Step {
+        caller.map_or(Ok(()), |caller| S::answer(self, from, caller, Err(failure)))
     }
 
-    pub(crate) fn timer(&mut self, address: &Address) -> Step {
-        if let Some(cell) = self.cell(address) {
+    pub(crate) fn timer(&mut self, place: Place, address: &Address) -> Step {
+        let shard = self.shard_of(address);
+        if let Some(cell) = self.site.host(place, shard).and_then(|host| host.cells.get_mut(address)) {
             cell.timer = None;
         }
-        self.turn(address)
-    }
-
-    fn cell(&mut self, address: &Address) -> Option<&mut Cell> {
-        let node = self.node.as_mut()?;
-        let at = node.shard_of(address);
-        node.shards[at].cells.get_mut(address)
+        self.turn(place, address)
     }
 
     /// One batch of a cell.
-    pub(crate) fn turn(&mut self, address: &Address) -> Step {
-        let clock = self.clock();
+    pub(crate) fn turn(&mut self, place: Place, address: &Address) -> Step {
+        let (clock, shard) = (self.clock_of(place), self.shard_of(address));
         let most = self.chance.between(1, 12) as usize;
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let at = node.shard_of(address);
-        let shard = &mut node.shards[at];
-        let read_only = shard.read_only;
-        let Some(cell) = shard.cells.get_mut(address) else { return Ok(()) };
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
+        let (clock, read_only) = (host.advance(clock), host.read_only);
+        let Some(cell) = host.cells.get_mut(address) else { return Ok(()) };
         cell.rung = false;
         let Some(state) = &cell.state else { return Ok(()) };
         let count = cell.inbox.len().min(most);
@@ -99,8 +91,8 @@ impl World {
             _ => clock,
         };
         if mail.is_empty() && due.is_none_or(|due| due > now) {
-            self.turned_away(turned_away);
-            return self.rearm(address);
+            self.turned_away(place, turned_away)?;
+            return self.rearm(place, address);
         }
         let panics_after = cell.panic_next.take().map(|after| after % (mail.len() + 1));
         let callers: Vec<Caller> = mail.iter().filter_map(|mail| mail.from).collect();
@@ -109,31 +101,30 @@ impl World {
         // A command may leave something due at once; a turn that only wakes may not.
         let only_woke = mail.is_empty();
         let batch = Batch { at: Moment { now, policy: &policy }, mail, panics_after };
-        let outcome = shard.turn(address, batch);
-        let state = shard.cells.get(address).and_then(|cell| cell.state.as_ref());
+        let outcome = host.turn(address, batch);
+        let state = host.cells.get(address).and_then(|cell| cell.state.as_ref());
         let again = state.and_then(deadline).filter(|due| *due <= now);
         must!(
             !only_woke || again.is_none(),
             "{address:?} is due at {again:?} after its turn at {now:?}: it would never rest"
         );
-        self.turned_away(turned_away);
-        self.turned(at, address, outcome, (last, callers, panics_after.is_some()))?;
-        self.rearm(address)
+        self.turned_away(place, turned_away)?;
+        self.turned(place, address, outcome, (last, callers, panics_after.is_some()))?;
+        self.rearm(place, address)
     }
 
-    pub(crate) fn turned_away(&mut self, callers: Vec<Caller>) {
-        for caller in callers {
-            self.unanswered(Some(caller), Failure::NotDone);
-        }
+    pub(crate) fn turned_away(&mut self, place: Place, callers: Vec<Caller>) -> Step {
+        callers.into_iter().try_for_each(|caller| S::answer(self, place, caller, Err(Failure::NotDone)))
     }
 
     fn turned(
         &mut self,
-        at: usize,
+        place: Place,
         address: &Address,
         outcome: Outcome,
         (last, callers, planned): (Seq, Vec<Caller>, bool),
     ) -> Step {
+        let shard = self.shard_of(address);
         self.note(|| {
             let what = match &outcome {
                 Outcome::Panicked(what) => format!("panicked: {what}"),
@@ -141,78 +132,93 @@ impl World {
                 Outcome::Tells(_) => "changed nothing".to_owned(),
                 Outcome::Waits => "changed nothing, waits".to_owned(),
             };
-            format!("turn of {address:?}: {what}")
+            format!("turn of {address:?} on node {}: {what}", place.node)
         });
         match outcome {
             Outcome::Panicked(what) => {
                 must!(planned, "{address:?} panicked: {what}");
-                self.panicked(at, address, last, callers);
+                self.panicked(place, address, last, callers)?;
             }
             Outcome::Wrote(_) => {
                 if self.bug == Some(Planted::AnswersBeforeAppend) {
-                    self.tell_early(at)?;
+                    self.tell_early(place, shard)?;
                 }
-                self.commit_soon();
+                S::wrote(self, place, shard);
             }
-            Outcome::Tells(told) => self.release(*told)?,
+            Outcome::Tells(told) => self.release(place, shard, *told)?,
             Outcome::Waits => {}
         }
         Ok(())
     }
 
-    /// Planted: what waits for the disk is told at once.
-    fn tell_early(&mut self, at: usize) -> Step {
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let mut early = Vec::new();
-        for told in node.shards[at].log.waiting_mut() {
-            early.append(&mut told.answers);
+    /// Planted: what waits for the journal is told at once.
+    fn tell_early(&mut self, place: Place, shard: Shard) -> Step {
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
+        let early: Vec<_> = host.log.waiting_mut().flat_map(|told| std::mem::take(&mut told.answers)).collect();
+        early.into_iter().try_for_each(|(caller, answer)| S::answer(self, place, caller, Ok(answer)))
+    }
+
+    fn panicked(&mut self, place: Place, address: &Address, last: Seq, callers: Vec<Caller>) -> Step {
+        self.turned_away(place, callers)?;
+        let shard = self.shard_of(address);
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
+        if let Some(cell) = host.cells.get_mut(address) {
+            (cell.state, cell.last_change) = (None, Seq::NONE);
         }
-        for (caller, answer) in early {
-            self.reply(caller, Ok(answer));
+        host.broken.push((last, address.clone()));
+        self.bring_back_broken(place, shard);
+        Ok(())
+    }
+
+    /// Cells that panicked come back once what they had written before is durable.
+    fn bring_back_broken(&mut self, place: Place, shard: Shard) {
+        let Some(host) = self.site.host(place, shard) else { return };
+        let durable = host.log.durable_seq();
+        let ready = host.broken.extract_if(.., |(last, _)| *last <= durable).map(|(_, address)| address).collect();
+        S::bring_back(self, place, shard, ready);
+    }
+
+    /// The record in flight is durable: what waited for it is told.
+    pub(crate) fn acknowledged(&mut self, place: Place, shard: Shard, seq: Seq) -> Step {
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
+        let mut told = host.log.durable(seq);
+        host.times.remove(&seq);
+        self.truth.acknowledge(shard, seq);
+        // The public first, so that whoever gets an answer finds it on the board.
+        for told in told.iter_mut().filter(|told| !told.feed.is_empty()) {
+            S::publish(self, place, shard, std::mem::take(&mut told.feed))?;
+        }
+        for told in told {
+            self.release(place, shard, told)?;
+        }
+        self.bring_back_broken(place, shard);
+        Ok(())
+    }
+
+    /// Tells what is durable.
+    pub(crate) fn release(&mut self, place: Place, shard: Shard, told: Told) -> Step {
+        if !told.feed.is_empty() {
+            S::publish(self, place, shard, told.feed)?;
+        }
+        if told.closes_pictures {
+            S::pictured(self, place, shard);
+        }
+        for (caller, answer) in told.answers {
+            self.judge_answer(told.at, &answer)?;
+            self.answer(place, shard, caller, answer)?;
+        }
+        for effect in told.effects {
+            self.carry_out(place, effect)?;
         }
         Ok(())
     }
 
-    fn panicked(&mut self, at: usize, address: &Address, last: Seq, callers: Vec<Caller>) {
-        self.turned_away(callers);
-        let Some(node) = &mut self.node else { return };
-        let shard = &mut node.shards[at];
-        if let Some(cell) = shard.cells.get_mut(address) {
-            (cell.state, cell.last_change) = (None, Seq::NONE);
-        }
-        shard.broken.push((last, address.clone()));
-        self.bring_back_broken(at);
-    }
-
-    /// Cells that panicked come back once what they had written before is durable.
-    pub(crate) fn bring_back_broken(&mut self, at: usize) {
-        let Some(node) = &mut self.node else { return };
-        let shard = &mut node.shards[at];
-        let durable = shard.log.durable_seq();
-        let ready = shard.broken.extract_if(.., |(last, _)| *last <= durable).map(|(_, address)| address).collect();
-        self.bring_back(at, ready);
-    }
-
-    pub(crate) fn bring_back(&mut self, at: usize, cells: Vec<Address>) {
-        if cells.is_empty() {
-            return;
-        }
-        if let Some(node) = &mut self.node {
-            node.shards[at].away += cells.len();
-        }
-        let wait = Span(self.chance.between(1, 300));
-        let epoch = self.epoch;
-        self.after(wait, Event::Rebuilt { epoch, shard: at, cells });
-    }
-
     /// Another turn for what is left, and the timer.
-    pub(crate) fn rearm(&mut self, address: &Address) -> Step {
-        let epoch = self.epoch;
-        let (now, skew) = (self.clock(), self.skew);
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let at = node.shard_of(address);
-        let read_only = node.shards[at].read_only;
-        let Some(cell) = node.shards[at].cells.get_mut(address) else { return Ok(()) };
+    pub(crate) fn rearm(&mut self, place: Place, address: &Address) -> Step {
+        let (clock, skew, shard) = (self.clock_of(place), self.site.skew(place.node), self.shard_of(address));
+        let Some(host) = self.site.host(place, shard) else { return Ok(()) };
+        let (now, read_only) = (clock.max(host.floor), host.read_only);
+        let Some(cell) = host.cells.get_mut(address) else { return Ok(()) };
         let Some(state) = &cell.state else { return Ok(()) };
         let due = deadline(state);
         let ring = !cell.inbox.is_empty() && !std::mem::replace(&mut cell.rung, true);
@@ -221,13 +227,13 @@ impl World {
             cell.timer = Some(due.max(now));
         }
         if ring {
-            self.after(Span(0), Event::Turn { epoch, cell: address.clone() });
+            self.after(Span(0), Event::Turn { place, cell: address.clone() });
         }
         if let Some(due) = arm {
             // A timer is never early, and often a little late.
             let late = Span(self.chance.between(0, 3));
-            let when = Millis(due.max(now).0.saturating_add_signed(-skew));
-            self.at(when + late, Event::Timer { epoch, cell: address.clone() });
+            let when = Millis(due.max(clock).0.saturating_add_signed(-skew));
+            self.at(when + late, Event::Timer { place, cell: address.clone() });
         }
         Ok(())
     }

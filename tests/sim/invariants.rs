@@ -17,10 +17,11 @@ use actors::time::Millis;
 use stampede::runtime::hosted::AnyMachine;
 
 use crate::model::{BlockModel, HoldStage, LetterStage, Owner, Violation, must};
-use crate::node::{picture, probe};
+use crate::node::probe;
+use crate::site::Site;
 use crate::world::{Step, World};
 
-impl World {
+impl<S: Site> World<S> {
     /// What is told must be true by then.
     pub(crate) fn judge_answer(&self, at: Millis, answer: &Answer<Reply>) -> Step {
         let model = &self.truth.model;
@@ -81,19 +82,11 @@ impl World {
                 Address::Event(_) | Address::Payments(_) | Address::Notifier(_) => {}
             }
         }
-        for (order, state) in &self.boards.orders {
-            let known = self.truth.model.orders.get(order).map(|known| known.state);
-            must!(known == Some(*state), "order {order} was shown as {state:?} and is {known:?}");
-        }
+        self.site.recount(&self.truth)?;
         self.compare_running()
     }
 
     fn recount_block(&self, at: Moment<'_>, name: &BlockRef, machine: &AnyMachine) -> Step {
-        let mut feed = Vec::new();
-        picture(machine, &mut feed);
-        for feed in &feed {
-            self.boards.compare(feed)?;
-        }
         let Some(model) = self.truth.model.blocks.get(name) else { return Ok(()) };
         model.is_consistent(name)?;
         let command = Message::Block(block::Command::Audit);
@@ -160,10 +153,9 @@ impl World {
 
     /// What runs is what is durable, wherever nothing waits for the disk.
     fn compare_running(&self) -> Step {
-        let Some(node) = &self.node else { return Ok(()) };
-        for shard in &node.shards {
-            for (address, cell) in &shard.cells {
-                let settled = cell.last_change <= shard.log.durable_seq();
+        for (host, is_complete) in self.site.hosts() {
+            for (address, cell) in &host.cells {
+                let settled = is_complete && cell.last_change <= host.log.durable_seq();
                 if let (Some(state), true) = (&cell.state, settled) {
                     self.truth.compare(address, "running", state)?;
                 }
@@ -174,7 +166,7 @@ impl World {
 
     /// After faults have stopped and all waits are over, everything has ended.
     pub(crate) fn end_check(&mut self) -> Step {
-        must!(self.node.is_some(), "the node never came back");
+        S::end_check(self)?;
         for _ in 0..self.truth.model.letters_again {
             self.coverage.count("letters written again after an outage");
         }
@@ -184,6 +176,11 @@ impl World {
         self.ended_seats()?;
         self.ended_money()?;
         self.asked_again()
+    }
+
+    /// Whether nobody waits for anything any more.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.ended_wishes().is_ok() && self.ended_debts().is_ok() && self.ended_seats().is_ok()
     }
 
     fn ended_wishes(&self) -> Step {

@@ -1,17 +1,19 @@
 //! The simulation: the whole box office under one seed, with everything failing that can fail.
 //!
-//! The product's own code runs: machines and `turn`, the shard log, the record format, the journal's log and its recovery,
-//! the loader. Simulated are the clock, the disk, the snapshots' shelf, messages between machines, the payment provider,
-//! letter boxes, and the people. One thread, one queue of events, one source of chance: a seed is a run.
+//! The product's own code runs. Simulated are the clock, disks and the network, messages between machines, the payment
+//! provider, letter boxes, and the people. One thread, one queue of events, one source of chance: a seed is a run. There
+//! are two of them, which differ in their [`site`] alone: [`embedded`] is one node with its own disk (machines and `turn`,
+//! the shard log, the record format, the journal's log and its recovery, the loader), [`cluster`] is several nodes around
+//! one replicated journal (besides machines and shard log: the keeper, the feed between nodes, the decision about an append,
+//! following).
 //!
-//! `cargo test --test sim` lives 1,000 lives. `SEEDS=100000` lives more, `SEED=0x…` lives one again. A life that breaks an
-//! invariant prints its seed and its last steps. `cargo test --test sim --features planted-bugs planted` shows that bugs
-//! put into the product on purpose are found.
+//! `cargo test --test sim` lives 1,000 lives of each. `SEEDS=100000` lives more, `SEED=0x…` or `CLUSTER_SEED=0x…` lives one
+//! again. A life that breaks an invariant prints its seed and its last steps. `cargo test --test sim --features planted-bugs
+//! planted` shows that bugs put into the product on purpose are found.
 //!
-//! Start reading at [`world`] (the queue) and [`plan`] (what a seed decides). The node is in [`node`], [`hosting`],
-//! [`committing`], [`restart`], [`rounds`]; what goes wrong in [`faults`], [`rot`], [`bus`], [`gateway`]; people in [`clients`]
-//! and [`asking`]. What must hold is in [`model`] (at every change), [`board`], and [`invariants`] (at every answer, recount
-//! and end).
+//! Start reading at [`world`] (the queue) and [`plan`] (what a seed decides). What a node does with messages is in [`node`]
+//! and [`hosting`]; the ways in between in [`bus`] and [`gateway`]; people in [`clients`] and [`asking`]. What must hold is in
+//! [`model`] (at every change), [`board`], and [`invariants`] (at every answer, recount and end).
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 mod asking;
@@ -19,19 +21,18 @@ mod board;
 mod bus;
 mod chance;
 mod clients;
-mod committing;
+mod cluster;
 mod coverage;
-mod faults;
+mod embedded;
 mod gateway;
 mod hosting;
 mod invariants;
+mod meeting;
 mod model;
 mod node;
 mod plan;
 mod planted;
-mod restart;
-mod rot;
-mod rounds;
+mod site;
 mod snapshots;
 mod truth;
 mod world;
@@ -39,8 +40,11 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use cluster::Cluster;
 use coverage::Coverage;
+use embedded::Embedded;
 use planted::Planted;
+use site::Site;
 use world::World;
 
 /// Lives of a run that asks for no other number.
@@ -58,9 +62,9 @@ struct Life {
     trace: Vec<String>,
 }
 
-fn live(seed: u64, bug: Option<Planted>, traced: bool) -> Life {
+fn live<S: Site>(seed: u64, bug: Option<Planted>, traced: bool) -> Life {
     planted::wake(bug);
-    let mut world = World::new(seed, bug, traced);
+    let mut world = World::<S>::new(seed, bug, traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
     let outcome =
         outcome.unwrap_or_else(|panic| Err(format!("panic: {}", stampede::runtime::recovery::panic_text(&*panic))));
@@ -83,22 +87,22 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Says what went wrong in a life, how to live it again, and what happened last.
-fn report(seed: u64, what: &str) -> String {
-    let trace = live(seed, None, true).trace.join("\n");
-    format!("{trace}\n\n{what}\nreplay: SEED={seed:#x} cargo test --test sim")
+fn report<S: Site>(seed: u64, what: &str) -> String {
+    let trace = live::<S>(seed, None, true).trace.join("\n");
+    format!("{trace}\n\n{what}\nreplay: {}={seed:#x} cargo test --test sim", S::SEED)
 }
 
-#[test]
-fn nothing_is_sold_twice_and_nothing_told_is_lost() {
+/// Lives many lives, or the one that is asked for; says what they met.
+fn live_all<S: Site>() {
     hush();
-    let only = number("SEED");
+    let only = number(S::SEED);
     let seeds = only.map_or(FIRST_SEED..FIRST_SEED + number("SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let began = Instant::now();
     let (mut coverage, mut events, mut entries, mut lives) = (Coverage::default(), 0, 0, 0u64);
     for seed in seeds {
-        let life = live(seed, None, false);
+        let life = live::<S>(seed, None, false);
         if let Err(what) = life.outcome {
-            let report = report(seed, &what);
+            let report = report::<S>(seed, &what);
             let _ = std::panic::take_hook();
             panic!("{report}");
         }
@@ -107,20 +111,19 @@ fn nothing_is_sold_twice_and_nothing_told_is_lost() {
     }
     let took = began.elapsed().as_secs_f64();
     let _ = std::panic::take_hook();
-    println!("{coverage}");
+    println!("{}", coverage.table(S::FAULTS));
     println!(
         "{lives} lives, {events} events, {entries} journal entries, {took:.1} s, {:.1} lives/s",
         lives as f64 / took
     );
-    let missing = coverage.missing();
+    let missing = coverage.missing(S::FAULTS, S::COUNTS);
     assert!(lives < SEEDS || missing.is_empty(), "never reached: {missing:?}");
 }
 
-#[test]
-fn a_seed_is_a_run() {
+fn same_twice<S: Site>() {
     hush();
     for seed in [FIRST_SEED + 7, FIRST_SEED + 8] {
-        let (first, second) = (live(seed, None, true), live(seed, None, true));
+        let (first, second) = (live::<S>(seed, None, true), live::<S>(seed, None, true));
         assert_eq!(first.events, second.events);
         assert_eq!(first.trace, second.trace);
     }
@@ -129,13 +132,12 @@ fn a_seed_is_a_run() {
 /// How many lives it may take until a planted bug is found.
 const PATIENCE: u64 = 400;
 
-#[test]
-fn planted_bugs_are_found() {
+fn find<S: Site>(bugs: Vec<Planted>) {
     hush();
     let mut blind = Vec::new();
     println!("{:40} {:>6}  found as", "planted bug", "lives");
-    for bug in planted::all() {
-        let mut lives = (FIRST_SEED..FIRST_SEED + PATIENCE).map(|seed| live(seed, Some(bug), false).outcome);
+    for bug in bugs {
+        let mut lives = (FIRST_SEED..FIRST_SEED + PATIENCE).map(|seed| live::<S>(seed, Some(bug), false).outcome);
         let found = lives.by_ref().enumerate().find_map(|(nth, outcome)| Some((nth + 1, outcome.err()?)));
         let name = format!("{bug:?}");
         match found {
@@ -148,4 +150,34 @@ fn planted_bugs_are_found() {
     }
     let _ = std::panic::take_hook();
     assert!(blind.is_empty(), "not found in {PATIENCE} lives: {blind:?}");
+}
+
+#[test]
+fn nothing_is_sold_twice_and_nothing_told_is_lost() {
+    live_all::<Embedded>();
+}
+
+#[test]
+fn a_cluster_sells_nothing_twice_and_loses_nothing_it_told() {
+    live_all::<Cluster>();
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    same_twice::<Embedded>();
+}
+
+#[test]
+fn a_seed_is_a_run_of_a_cluster() {
+    same_twice::<Cluster>();
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    find::<Embedded>(planted::of_a_node());
+}
+
+#[test]
+fn planted_bugs_of_a_cluster_are_found() {
+    find::<Cluster>(planted::of_a_cluster());
 }

@@ -1,11 +1,10 @@
-//! The node: shards, cells and the one log, as the running node hosts them, on simulated time.
+//! What a node hosts: shards and cells, as the running node hosts them, on simulated time.
 //!
-//! It stands in for threads, actors and the committer: what they call is the product's own code ([`turn`], [`ShardLog`],
-//! [`Log`], [`Keyed`]). The order of things is the shard's: write, append, durable, then tell.
+//! It stands in for threads and actors: what they call is the product's own code ([`turn`], [`ShardLog`], [`Keyed`]). The
+//! order of things is the shard's: write, append, durable, then tell.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actors::address::Address;
 use actors::feed::Feed;
@@ -14,19 +13,22 @@ use actors::keyed::{Answer, Asked, Keyed};
 use actors::machine::{Effect, Moment, Turned, turn};
 use actors::message::{Message, Reply};
 use actors::time::Millis;
-use futures_util::future::BoxFuture;
-use stampede::journal::log::Log;
-use stampede::journal::{self, AppendError, Health, Journal, ReplayError, Seq, Space, Status, Visit};
+use stampede::journal::Seq;
 use stampede::runtime::commit::{Append, Limits, ShardLog};
 use stampede::runtime::hosted::{AnyMachine, Hosted};
 use stampede::runtime::recovery::panic_text;
-use tokio::sync::watch;
+
+use crate::site::Place;
 
 /// Who waits for an answer: which wish of a customer, and which try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) wish: usize,
     pub(crate) attempt: u32,
+    /// The errand of the node that took the request in, and which of its tries.
+    pub(crate) errand: Option<(u64, u32)>,
+    /// That node, where it is another than the one that answers.
+    pub(crate) edge: Option<Place>,
 }
 
 /// A message in an inbox.
@@ -43,6 +45,10 @@ pub(crate) struct Told {
     pub(crate) answers: Vec<(Caller, Answer<Reply>)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) feed: Vec<Feed>,
+    /// Whether the turn changed anything.
+    pub(crate) changed: bool,
+    /// The pictures of the whole shard were told before this.
+    pub(crate) closes_pictures: bool,
 }
 
 /// One running machine.
@@ -93,6 +99,8 @@ pub(crate) struct ShardHost {
     pub(crate) times: BTreeMap<Seq, Vec<Millis>>,
     /// Cells that panicked and wait for what they had written before.
     pub(crate) broken: Vec<(Seq, Address)>,
+    /// Its time: it never goes back, whatever the clock does.
+    pub(crate) floor: Millis,
     /// The journal takes nothing: reads only.
     pub(crate) read_only: bool,
     /// Cells that are being brought back.
@@ -110,11 +118,18 @@ impl ShardHost {
             cells: BTreeMap::new(),
             times: BTreeMap::new(),
             broken: Vec::new(),
+            floor: Millis(0),
             read_only: false,
             away: 0,
             round: Round::default(),
             backlog: None,
         }
+    }
+
+    /// The shard's time by a clock.
+    pub(crate) fn advance(&mut self, clock: Millis) -> Millis {
+        self.floor = self.floor.max(clock);
+        self.floor
     }
 }
 
@@ -125,18 +140,6 @@ pub(crate) struct Staged {
     pub(crate) seq: Seq,
     pub(crate) record: Vec<u8>,
     pub(crate) times: Vec<Millis>,
-}
-
-/// The process. A crash drops it.
-pub(crate) struct Node {
-    pub(crate) journal: Held,
-    pub(crate) shards: Vec<ShardHost>,
-    /// Written and not synced.
-    pub(crate) group: Vec<Staged>,
-    /// A commit is on its way.
-    pub(crate) committing: bool,
-    /// The disk was full at the last write.
-    pub(crate) full: bool,
 }
 
 /// What a turn came to.
@@ -284,57 +287,19 @@ fn run<M: Hosted>(
     let answers = from.into_iter().zip(answers).filter_map(|(from, answer)| {
         Some((from?, Answer { result: answer.result.map(Into::into), replayed: answer.replayed }))
     });
-    let told = Told { at: at.now, answers: answers.collect(), effects, feed };
+    let told = Told {
+        at: at.now,
+        answers: answers.collect(),
+        effects,
+        feed,
+        changed: !entries.is_empty(),
+        closes_pictures: false,
+    };
     if entries.is_empty() {
         return Ok((None, log.follow(last, told)));
     }
     match log.write(address, &entries, told) {
         Ok(seq) => Ok((Some(seq), None)),
         Err(refused) => Err(refused.0.to_string()),
-    }
-}
-
-/// The log behind the journal's contract, for the product's loader.
-pub(crate) struct Held(Mutex<Log>);
-
-impl Held {
-    pub(crate) fn new(log: Log) -> Self {
-        Self(Mutex::new(log))
-    }
-
-    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Journal for Held {
-    fn append(
-        &self,
-        shard: journal::Shard,
-        after: Seq,
-        record: Vec<u8>,
-    ) -> BoxFuture<'static, Result<Seq, AppendError>> {
-        let outcome = self.log().append(shard, after, &record);
-        Box::pin(std::future::ready(outcome))
-    }
-
-    fn replay(
-        &self,
-        after: &[(journal::Shard, Seq)],
-        visit: &mut Visit<'_>,
-    ) -> Result<Vec<(journal::Shard, Seq)>, ReplayError> {
-        self.log().replay(after, visit)
-    }
-
-    fn truncate(&self, shard: journal::Shard, to: Seq) {
-        self.log().truncate(shard, to);
-    }
-
-    fn last(&self, shard: journal::Shard) -> Seq {
-        self.log().last(shard)
-    }
-
-    fn health(&self) -> watch::Receiver<Health> {
-        watch::channel(Health { status: Status::Serving, space: Space::default() }).1
     }
 }

@@ -86,11 +86,11 @@ pub(crate) struct Plan {
     pub(crate) clock_steps: u32,
 }
 
-fn sometimes(chance: &mut Chance, most: u64) -> u32 {
+pub(crate) fn sometimes(chance: &mut Chance, most: u64) -> u32 {
     if chance.hit(600) { chance.between(1, most) as u32 } else { 0 }
 }
 
-fn every(chance: &mut Chance, least: u64, most: u64) -> Option<Span> {
+pub(crate) fn every(chance: &mut Chance, least: u64, most: u64) -> Option<Span> {
     chance.hit(600).then(|| Span::seconds(chance.between(least, most)))
 }
 

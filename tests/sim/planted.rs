@@ -17,26 +17,53 @@ pub(crate) enum Planted {
     AnswersBeforeAppend,
     /// A snapshot says that it contains a record that was still open.
     SnapshotClaimsTooMuch,
-    /// A bug in a machine.
+    /// The journal's servers store a message whatever its condition says.
+    Unconditional,
+    /// The journal's servers acknowledge what no quorum has.
+    AcksBeforeQuorum,
+    /// A new owner claims the epoch of the one before.
+    EpochReused,
+    /// A node without a lease answers.
+    LeaseIgnored,
+    /// A node trusts its own heartbeats although no quorum of the journal's servers has them.
+    HearsItselfAlone,
+    /// A bug in the product.
     #[cfg(feature = "planted-bugs")]
-    Machine(actors::planted::Bug),
+    Product(actors::planted::Bug),
 }
 
-/// All of them: with the feature, those of the machines too.
-pub(crate) fn all() -> Vec<Planted> {
+/// Those of one node with its own disk: with the feature, those of the machines too.
+pub(crate) fn of_a_node() -> Vec<Planted> {
     let of_the_host = [Planted::SkipsFsync, Planted::AnswersBeforeAppend, Planted::SnapshotClaimsTooMuch];
     #[cfg(feature = "planted-bugs")]
-    let of_machines = actors::planted::Bug::ALL.map(Planted::Machine).to_vec();
+    let of_machines = actors::planted::Bug::MACHINES.map(Planted::Product).to_vec();
     #[cfg(not(feature = "planted-bugs"))]
     let of_machines = Vec::new();
     of_the_host.into_iter().chain(of_machines).collect()
 }
 
-/// Wakes the bug if it is one of a machine; lets all others sleep.
+/// Those of a cluster.
+pub(crate) fn of_a_cluster() -> Vec<Planted> {
+    let of_the_host = [
+        Planted::Unconditional,
+        Planted::AnswersBeforeAppend,
+        Planted::AcksBeforeQuorum,
+        Planted::EpochReused,
+        Planted::LeaseIgnored,
+        Planted::HearsItselfAlone,
+    ];
+    #[cfg(feature = "planted-bugs")]
+    let of_the_product = actors::planted::Bug::CLUSTER.map(Planted::Product).to_vec();
+    #[cfg(not(feature = "planted-bugs"))]
+    let of_the_product = Vec::new();
+    of_the_host.into_iter().chain(of_the_product).collect()
+}
+
+/// Wakes the bug if it is one of the product; lets all others sleep.
 pub(crate) fn wake(bug: Option<Planted>) {
     #[cfg(feature = "planted-bugs")]
     actors::planted::wake(match bug {
-        Some(Planted::Machine(bug)) => Some(bug),
+        Some(Planted::Product(bug)) => Some(bug),
         _ => None,
     });
     #[cfg(not(feature = "planted-bugs"))]

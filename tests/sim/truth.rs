@@ -33,6 +33,8 @@ pub(crate) struct Truth {
     pub(crate) model: Model,
     /// Written and not acknowledged: a crash may keep all of it or nothing.
     pub(crate) perhaps: Vec<Staged>,
+    /// The last record of each shard that somebody was told of.
+    acknowledged: Vec<Seq>,
     pub(crate) entries: u64,
 }
 
@@ -42,8 +44,15 @@ fn unreadable(error: FormatError) -> Violation {
 
 impl Truth {
     pub(crate) fn new(policy: &Policy) -> Self {
-        let records = vec![Vec::new(); usize::from(policy.shards)];
-        Self { records, machines: BTreeMap::new(), model: Model::new(*policy), perhaps: Vec::new(), entries: 0 }
+        let shards = usize::from(policy.shards);
+        Self {
+            records: vec![Vec::new(); shards],
+            machines: BTreeMap::new(),
+            model: Model::new(*policy),
+            perhaps: Vec::new(),
+            acknowledged: vec![Seq::NONE; shards],
+            entries: 0,
+        }
     }
 
     pub(crate) fn last(&self, shard: usize) -> Seq {
@@ -52,6 +61,17 @@ impl Truth {
 
     pub(crate) fn record(&self, shard: usize, seq: Seq) -> Option<&Vec<u8>> {
         self.records[shard].get(usize::try_from(seq.0.checked_sub(1)?).ok()?)
+    }
+
+    /// The last record of a shard that somebody was told of.
+    pub(crate) fn acknowledged(&self, shard: Shard) -> Seq {
+        self.acknowledged[usize::from(shard.0)]
+    }
+
+    /// What waited for a record is about to be told.
+    pub(crate) fn acknowledge(&mut self, shard: Shard, seq: Seq) {
+        let known = &mut self.acknowledged[usize::from(shard.0)];
+        *known = seq.max(*known);
     }
 
     /// A record is durable.

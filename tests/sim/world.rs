@@ -1,10 +1,10 @@
 //! The world: simulated time, one queue of what will happen, and everything that lives in it.
 //!
-//! One thread, one source of chance: the same seed gives the same run, to the last byte. What happens to the node is in
-//! [`crate::hosting`] and what follows it, what people do in [`crate::clients`], what must hold in [`crate::invariants`].
+//! One thread, one source of chance: the same seed gives the same run, to the last byte. What a node does with messages is
+//! in [`crate::hosting`], what people do in [`crate::clients`], what must hold in [`crate::invariants`]. Where nodes and
+//! journal are, and how they fail, is the [`Site`]'s.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use actors::address::Address;
 use actors::gateway::{Call, Heard};
@@ -14,18 +14,16 @@ use actors::message::Reply;
 use actors::notice::LetterKind;
 use actors::payment;
 use actors::time::{Millis, Span};
-use stampede::journal::sim_disk::{Faults, SimDisk};
 
-use crate::board::Boards;
 use crate::chance::Chance;
 use crate::clients::Crowd;
 use crate::coverage::Coverage;
 use crate::gateway::{Fate, Provider};
 use crate::model::Violation;
-use crate::node::{Caller, Mail, Node};
+use crate::node::{Caller, Mail};
 use crate::plan::{BusRates, GatewayRates, LetterRates, Plan, START};
 use crate::planted::Planted;
-use crate::snapshots::Snapshots;
+use crate::site::{Place, Pulse, Site};
 use crate::truth::Truth;
 
 /// A step of the simulation, or what must not have happened.
@@ -38,53 +36,46 @@ pub(crate) enum Failure {
     Unknown,
     /// The node says that it was surely not done.
     NotDone,
+    /// Surely not done here; whoever owns the shard by now can be asked the same.
+    Elsewhere,
 }
 
-/// What will happen.
+/// What will happen. Events of a place happen only as long as its process lives.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// A request of a customer reaches the node.
+pub(crate) enum Event<E> {
+    /// A request of a customer reaches the edge.
     Arrive {
         to: Address,
         mail: Box<Mail>,
     },
-    /// A message of a machine reaches another, in the same life of the node.
+    /// A message of a machine to another leaves the process.
     Tell {
-        epoch: u64,
+        from: Place,
+        to: Address,
+        mail: Box<Mail>,
+    },
+    /// A message reaches a process.
+    Delivered {
+        place: Place,
         to: Address,
         mail: Box<Mail>,
     },
     Turn {
-        epoch: u64,
+        place: Place,
         cell: Address,
     },
     Timer {
-        epoch: u64,
+        place: Place,
         cell: Address,
-    },
-    Commit {
-        epoch: u64,
-    },
-    Sync {
-        epoch: u64,
-    },
-    /// Is there space again?
-    Space {
-        epoch: u64,
-    },
-    Rebuilt {
-        epoch: u64,
-        shard: usize,
-        cells: Vec<Address>,
     },
     /// The provider acts on a call; it does not care whether the caller lives.
     Act {
-        epoch: u64,
+        place: Place,
         call: Box<Call>,
         fate: Box<Fate>,
     },
     Heard {
-        epoch: u64,
+        place: Place,
         payment: PaymentId,
         attempt: u32,
         heard: Heard,
@@ -104,17 +95,27 @@ pub(crate) enum Event {
     Timeout {
         caller: Caller,
     },
-    PowerCut,
-    Kill,
-    Restart,
-    Panic,
-    DiskFills,
-    DiskEmpties,
     ProviderLeaves,
     ProviderReturns,
-    Snapshot,
     /// Customers and faults stop.
     Calm,
+    /// What happens at the site.
+    Site(E),
+}
+
+impl<E> Event<E> {
+    /// The process it happens in.
+    fn place<S: Site<Event = E>>(&self) -> Option<Place> {
+        match self {
+            Event::Tell { from: place, .. }
+            | Event::Delivered { place, .. }
+            | Event::Turn { place, .. }
+            | Event::Timer { place, .. }
+            | Event::Heard { place, .. } => Some(*place),
+            Event::Site(event) => S::place(event),
+            _ => None,
+        }
+    }
 }
 
 /// What can go wrong now.
@@ -130,7 +131,7 @@ pub(crate) struct Rates {
 pub(crate) const SKEW_MAX: u64 = 4000;
 
 /// Lines of the trace that are kept.
-const TRACE_MAX: usize = 120;
+const TRACE_MAX: usize = 1200000;
 
 /// Events between two full recounts.
 const RECOUNT_EVERY: u64 = 400;
@@ -139,25 +140,18 @@ const RECOUNT_EVERY: u64 = 400;
 const EVENTS_MAX: u64 = 400_000;
 
 /// See the module's charter.
-pub(crate) struct World {
+pub(crate) struct World<S: Site> {
     pub(crate) plan: Plan,
     pub(crate) chance: Chance,
     pub(crate) now: Millis,
-    /// How far the node's clock is behind (below 0) or ahead of the true time; set anew by a start.
-    pub(crate) skew: i64,
-    queue: BTreeMap<(Millis, u64), Event>,
+    queue: BTreeMap<(Millis, u64), Event<S::Event>>,
     order: u64,
     pub(crate) events: u64,
-    pub(crate) disk: Arc<SimDisk>,
-    pub(crate) snapshots: Arc<Snapshots>,
-    pub(crate) node: Option<Node>,
-    /// Counts the node's lives.
-    pub(crate) epoch: u64,
+    pub(crate) site: S,
     pub(crate) truth: Truth,
     pub(crate) provider: Provider,
     pub(crate) provider_away: bool,
     pub(crate) crowd: Crowd,
-    pub(crate) boards: Boards,
     pub(crate) letters_delivered: BTreeSet<(OrderId, LetterKind)>,
     pub(crate) coverage: Coverage,
     pub(crate) calm: bool,
@@ -165,27 +159,22 @@ pub(crate) struct World {
     trace: Option<VecDeque<String>>,
 }
 
-impl World {
+impl<S: Site> World<S> {
     pub(crate) fn new(seed: u64, bug: Option<Planted>, traced: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let plan = Plan::draw(&mut chance);
-        let disk = Arc::new(SimDisk::new(chance.draw()));
+        let plan = S::plan(&mut chance);
+        let site = S::new(&plan, &mut chance);
         let mut world = Self {
             truth: Truth::new(&plan.policy),
             crowd: Crowd::new(&plan),
             chance,
             now: START,
-            skew: 0,
             queue: BTreeMap::new(),
             order: 0,
             events: 0,
-            disk,
-            snapshots: Arc::default(),
-            node: None,
-            epoch: 0,
+            site,
             provider: Provider::default(),
             provider_away: false,
-            boards: Boards::default(),
             letters_delivered: BTreeSet::new(),
             coverage: Coverage::default(),
             calm: false,
@@ -200,28 +189,18 @@ impl World {
     fn begin(&mut self) {
         let plan = self.plan.clone();
         self.note(|| format!("{plan:?}"));
-        self.after(Span(0), Event::Restart);
+        S::begin(self);
         for who in 0..=self.crowd.organizer() {
             let wait = Span(if who == self.crowd.organizer() { 1 } else { self.chance.between(500, 5000) });
             self.after(wait, Event::Wish { who });
         }
-        let every = plan.every;
-        for (mean, event) in [
-            (every.power_cut, Event::PowerCut),
-            (every.kill, Event::Kill),
-            (every.panic, Event::Panic),
-            (every.full, Event::DiskFills),
-            (every.away, Event::ProviderLeaves),
-            (every.snapshot, Event::Snapshot),
-        ] {
-            self.again(mean, event);
-        }
+        self.again(plan.every.away, Event::ProviderLeaves);
         self.after(plan.active, Event::Calm);
     }
 
-    /// What the node's clock says.
+    /// What the clock says that is most behind.
     pub(crate) fn clock(&self) -> Millis {
-        Millis(self.now.0.saturating_add_signed(self.skew))
+        Millis(self.now.0.saturating_add_signed(self.site.slowest_clock()))
     }
 
     pub(crate) fn rates(&self) -> Rates {
@@ -232,21 +211,17 @@ impl World {
         Rates { bus, net, gateway, letters }
     }
 
-    pub(crate) fn disk_faults(&self) -> Faults {
-        if self.calm { Faults::default() } else { self.plan.disk }
-    }
-
-    pub(crate) fn after(&mut self, wait: Span, event: Event) {
+    pub(crate) fn after(&mut self, wait: Span, event: Event<S::Event>) {
         self.at(self.now + wait, event);
     }
 
-    pub(crate) fn at(&mut self, when: Millis, event: Event) {
+    pub(crate) fn at(&mut self, when: Millis, event: Event<S::Event>) {
         self.order += 1;
         self.queue.insert((when.max(self.now), self.order), event);
     }
 
     /// Lets a fault happen around its mean time from now.
-    pub(crate) fn again(&mut self, mean: Option<Span>, event: Event) {
+    pub(crate) fn again(&mut self, mean: Option<Span>, event: Event<S::Event>) {
         if let Some(Span(mean)) = mean.filter(|_| !self.calm) {
             let wait = Span(self.chance.between(mean / 4, mean * 7 / 4));
             self.after(wait, event);
@@ -284,6 +259,9 @@ impl World {
             self.happen(event)?;
             if self.events.is_multiple_of(RECOUNT_EVERY) {
                 self.recount()?;
+                if S::rests(self) {
+                    return self.end_check();
+                }
             }
         }
         self.now = end;
@@ -300,38 +278,50 @@ impl World {
             + 6 * (policy.gateway_timeout.0 + policy.gateway_backoff_max.0 + 8000)
             + 6 * (policy.letter_timeout.0 + policy.letter_backoff_max.0) * u64::from(policy.letter_attempts_max)
             + 60_000
-            + 2 * SKEW_MAX;
+            + 2 * SKEW_MAX
+            + self.site.last_waits().0;
         START + self.plan.active + Span(waits)
     }
 
-    fn happen(&mut self, event: Event) -> Step {
-        match event {
-            Event::Arrive { to, mail } => self.arrive(to, *mail),
-            Event::Tell { epoch, to, mail } if epoch == self.epoch => self.arrive(to, *mail),
-            Event::Turn { epoch, cell } if epoch == self.epoch => return self.turn(&cell),
-            Event::Timer { epoch, cell } if epoch == self.epoch => return self.timer(&cell),
-            Event::Commit { epoch } if epoch == self.epoch => return self.commit(),
-            Event::Sync { epoch } if epoch == self.epoch => return self.sync(),
-            Event::Space { epoch } if epoch == self.epoch => return self.look_for_space(),
-            Event::Rebuilt { epoch, shard, cells } if epoch == self.epoch => return self.rebuilt(shard, &cells),
-            Event::Act { epoch, call, fate } => return self.act(epoch, &call, &fate),
-            Event::Heard { epoch, payment, attempt, heard } if epoch == self.epoch => {
-                self.heard_back(payment::Command::Heard { payment, attempt, heard });
+    fn happen(&mut self, event: Event<S::Event>) -> Step {
+        match event.place::<S>().map_or(Pulse::Runs, |place| self.site.pulse(place)) {
+            Pulse::Runs => {}
+            Pulse::Paused(until) => {
+                self.at(until, event);
+                return Ok(());
             }
-            Event::Tell { .. }
-            | Event::Turn { .. }
-            | Event::Timer { .. }
-            | Event::Commit { .. }
-            | Event::Sync { .. }
-            | Event::Space { .. }
-            | Event::Rebuilt { .. }
-            | Event::Heard { .. } => {}
+            Pulse::Dead => return Ok(()),
+        }
+        match event {
+            Event::Arrive { to, mail } => return S::ask(self, to, *mail),
+            Event::Tell { from, to, mail } => return S::tell(self, from, to, *mail),
+            Event::Delivered { place, to, mail } => return self.arrive(place, to, *mail),
+            Event::Turn { place, cell } => return self.turn(place, &cell),
+            Event::Timer { place, cell } => return self.timer(place, &cell),
+            Event::Act { place, call, fate } => return self.act(place, &call, &fate),
+            Event::Heard { place, payment, attempt, heard } => {
+                return self.heard_back(place, payment::Command::Heard { payment, attempt, heard });
+            }
             Event::Wish { who } => self.think(who),
             Event::Send { wish } => self.send(wish),
             Event::Answered { caller, answer } => return self.answered(caller, *answer),
             Event::Timeout { caller } => self.timed_out(caller),
-            Event::Restart => return self.restart(),
-            fault => return self.fault(fault),
+            Event::ProviderLeaves if !self.calm => {
+                self.again(self.plan.every.away, Event::ProviderLeaves);
+                self.note(|| "the provider is away".to_owned());
+                self.provider_away = true;
+                let wait = Span(self.chance.between(500, 20_000));
+                self.after(wait, Event::ProviderReturns);
+            }
+            Event::ProviderLeaves => {}
+            Event::ProviderReturns => self.provider_away = false,
+            Event::Calm => {
+                self.note(|| "faults end".to_owned());
+                self.calm = true;
+                self.provider_away = false;
+                return S::calm_down(self);
+            }
+            Event::Site(event) => return S::happen(self, event),
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ fn manifest() -> Manifest {
         name: "stampede".to_owned(),
         deployment: serde_json::json!({ "id": "d1", "shards": 64 }),
         position_max: 77,
+        moment_us: 600,
         shards: vec![shard],
     }
 }
@@ -25,8 +26,12 @@ fn write(dir: &Path) {
     let mut writing = Writing::create(dir).unwrap();
     let mut given_up = writing.journal(S).unwrap();
     given_up.add(b"a journal that is begun anew").unwrap();
+    drop(given_up);
     let mut journal = writing.journal(S).unwrap();
-    messages().iter().for_each(|message| journal.add(message).unwrap());
+    for message in messages() {
+        journal.add(&message).unwrap();
+        journal.pause().unwrap();
+    }
     writing.finish_journal(journal).unwrap();
     writing.bundle(S, 0, b"older").unwrap();
     writing.bundle(S, 1, b"newer").unwrap();

@@ -24,25 +24,47 @@ pub(super) async fn claim(shared: Arc<Shared>, shard: Shard, follower: Follower)
             shared.counters.claims.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Report::Owns { shard, epoch }
         }
-        Err(reason) => {
-            warn!(shard = shard.0, reason, "shard not claimed");
+        Err(failed) => {
+            warn!(shard = shard.0, reason = failed.reason, "shard not claimed");
             shared.give_up(shard);
-            Report::ClaimFailed { shard }
+            if failed.overtaken { Report::ClaimLost { shard } } else { Report::ClaimFailed { shard } }
         }
     };
     shared.report(report);
 }
 
-async fn try_claim(shared: &Arc<Shared>, shard: Shard, follower: Follower) -> Result<u64, String> {
+/// Why a claim came to nothing.
+struct Failed {
+    reason: String,
+    /// Somebody else was faster.
+    overtaken: bool,
+}
+
+impl From<ClaimError> for Failed {
+    fn from(error: ClaimError) -> Self {
+        let overtaken = match &error {
+            ClaimError::Lost(_) => true,
+            ClaimError::Away(_) => false,
+        };
+        Self { reason: error.to_string(), overtaken }
+    }
+}
+
+impl From<&'static str> for Failed {
+    fn from(reason: &'static str) -> Self {
+        Self { reason: reason.to_owned(), overtaken: false }
+    }
+}
+
+async fn try_claim(shared: &Arc<Shared>, shard: Shard, follower: Follower) -> Result<u64, Failed> {
     let named = journal::Shard(shard.0);
-    let tail = shared.journal.tail(named).await.map_err(|away| away.to_string())?;
-    let claimed = shared.journal.claim(named, &tail).await;
-    let Claimed { epoch, position, seq, at } = claimed.map_err(|error: ClaimError| error.to_string())?;
+    let tail = shared.journal.tail(named).await.map_err(ClaimError::Away)?;
+    let Claimed { epoch, position, seq, at } = shared.journal.claim(named, &tail).await?;
     let restored = follower.finish(position, seq).await.ok_or("follower ended")?;
     shared.distribution.begin(shard, epoch);
     shared.intake().own(shard, epoch);
     let hosting = shared.hosting().ok_or("node is not started yet")?;
-    if hosting.adopt(restored, at).await { Ok(epoch) } else { Err("node stops".to_owned()) }
+    if hosting.adopt(restored, at).await { Ok(epoch) } else { Err("node stops".into()) }
 }
 
 /// Gives a shard up in good order.

@@ -90,7 +90,7 @@ impl Village {
                 Order::Verify(shard) => {
                     let last = self.epochs[usize::from(shard.0)];
                     let is_mine = keeper.role(shard) == Role::Owning { epoch: last, trusted: false };
-                    if is_mine { keeper.trusted(shard, last) } else { keeper.lost(shard) }
+                    if is_mine { keeper.trusted(shard, last) } else { keeper.lost(shard, self.now) }
                 }
                 Order::Unfollow(_) | Order::Drop(_) => {}
                 Order::Namesake(_) => panic!("two of the same name"),
@@ -240,4 +240,76 @@ fn a_claim_that_a_lapse_overtook_is_looked_up() {
     assert_eq!(keeper.role(Shard(0)), Role::Owning { epoch: 1, trusted: false });
     keeper.trusted(Shard(0), 1);
     assert_eq!(keeper.role(Shard(0)), Role::Owning { epoch: 1, trusted: true });
+}
+
+#[test]
+fn a_life_that_began_under_a_clock_set_back_is_heard_after_a_lease() {
+    let settings = Settings { shards: 1, lease: Span(LEASE) };
+    let mut witness = Keeper::new(NodeId::new("w", Millis(0), 0), settings, Millis(0));
+    let mut old = Keeper::new(NodeId::new("a", Millis(9), 0), settings, Millis(0));
+    let mut new = Keeper::new(NodeId::new("a", Millis(3), 0), settings, Millis(0));
+    let mut told = |keeper: &mut Keeper, at: u64| {
+        let heartbeat = keeper.heartbeat(Millis(at), |_| Progress::default());
+        witness.hear(Millis(at), heartbeat);
+        witness.alive(Millis(at)).next().map(|peer| peer.node.clone())
+    };
+    assert_eq!(told(&mut old, 1), Some(old.me().clone()));
+    assert_eq!(told(&mut new, LEASE), Some(old.me().clone()), "the old one may still live");
+    assert_eq!(told(&mut new, LEASE + 1), Some(new.me().clone()));
+}
+
+/// Two nodes and the only shard, which goes to `first`; the other keeps up with it.
+fn pair() -> (Keeper, Keeper) {
+    let names = ["a", "b"];
+    let ranked = rank(Shard(0), names.into_iter()).unwrap();
+    let settings = Settings { shards: 1, lease: Span(LEASE) };
+    let keeper = |name: &str| Keeper::new(NodeId::new(name, Millis(0), 0), settings, Millis(0));
+    (keeper(ranked.first), keeper(ranked.second.unwrap()))
+}
+
+fn beat(from: &mut Keeper, now: u64) -> Heartbeat {
+    from.heartbeat(Millis(now), |_| Progress::default())
+}
+
+/// It hears itself and ticks; what it wants done.
+fn tick(keeper: &mut Keeper, now: u64) -> Vec<Order> {
+    let own = beat(keeper, now);
+    let mut orders = keeper.hear(Millis(now), own);
+    orders.append(&mut keeper.tick(Millis(now)));
+    keeper.followed(Shard(0), Seq(1), true);
+    orders
+}
+
+#[test]
+fn nothing_is_claimed_after_a_lapse_before_the_others_were_heard_again() {
+    let (mut first, mut second) = pair();
+    first.serve(Millis(0));
+    second.serve(Millis(0));
+    let early = beat(&mut second, 0);
+    first.hear(Millis(0), early);
+    assert_eq!(tick(&mut first, 0), [Order::Follow(Shard(0))]);
+    // The other takes over while this one hears nothing.
+    second.owns(Shard(0), 2);
+    let back = 10 * LEASE;
+    assert_eq!(tick(&mut first, back), [], "what the other said before the lapse is too old");
+    let late = beat(&mut second, back);
+    first.hear(Millis(back + 10), late);
+    assert_eq!(tick(&mut first, back + 50), [], "it owns it");
+    assert_eq!(tick(&mut first, back + 10 + LEASE - 1), []);
+    assert_eq!(tick(&mut first, back + 10 + LEASE), [Order::Claim(Shard(0))], "it died");
+}
+
+#[test]
+fn a_shard_that_was_lost_is_not_taken_back_before_its_new_owner_had_time_to_say_so() {
+    let (mut first, mut second) = pair();
+    first.serve(Millis(0));
+    let silent = beat(&mut second, 0);
+    assert_eq!(tick(&mut first, 0), [Order::Follow(Shard(0))]);
+    assert_eq!(tick(&mut first, 50), [Order::Claim(Shard(0))]);
+    first.owns(Shard(0), 1);
+    first.hear(Millis(60), silent);
+    first.lost(Shard(0), Millis(100));
+    assert_eq!(tick(&mut first, 150), [Order::Follow(Shard(0))]);
+    assert_eq!(tick(&mut first, 200), [], "the other has not spoken yet");
+    assert_eq!(tick(&mut first, 100 + LEASE), [Order::Claim(Shard(0))], "it never will");
 }

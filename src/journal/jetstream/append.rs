@@ -8,6 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use actors::planted::{self, Bug};
 use actors::time::Millis;
 
 use super::envelope::{Mark, Owner};
@@ -160,6 +161,9 @@ impl Attempt {
     /// decides. In particular [`code::WRONG_LAST_SEQUENCE_CONSTANT`] does not mean that somebody else is the owner.
     #[must_use]
     pub fn on_refused(&mut self, code: u64) -> Next {
+        if planted::is(Bug::RefusalIgnored) {
+            return Next::Done(Position(self.expected.0 + 1));
+        }
         // A false condition is decided by one look; anything else is a server in trouble, which wants a pause.
         if code != code::WRONG_LAST_SEQUENCE {
             self.rounds += 1;
@@ -188,6 +192,9 @@ impl Attempt {
         }
         if tail.position < self.expected {
             return self.wait(Blocked::WentBack { to: tail.position });
+        }
+        if planted::is(Bug::UnknownIsNotDone) {
+            return Next::Fenced(tail);
         }
         // Ours may lie between the two: written, its answer lost, and then another owner came.
         self.other = Some(tail);

@@ -48,6 +48,7 @@ impl Shared {
                         silent @ (Answer::Silent { .. } | Answer::TooLarge) => {
                             published = true;
                             course.trouble(&silent);
+                            self.observer.unknown();
                             attempt.on_timeout()
                         }
                     }

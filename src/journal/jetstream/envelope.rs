@@ -99,17 +99,23 @@ struct Facts<'a> {
 
 /// What a message about to be written says besides its record.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head<'a> {
-    pub(super) shard: Shard,
-    pub(super) purpose: Purpose,
-    pub(super) epoch: u64,
-    pub(super) seq: Seq,
-    pub(super) at: Millis,
-    pub(super) owner: &'a Owner,
+pub struct Head<'a> {
+    /// Which shard it belongs to.
+    pub shard: Shard,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Epoch of its writer.
+    pub epoch: u64,
+    /// See [`Envelope::seq`].
+    pub seq: Seq,
+    /// When it is written, on the writer's clock.
+    pub at: Millis,
+    /// Its writer.
+    pub owner: &'a Owner,
 }
 
 /// Makes a message of a record, in the record's own buffer; a claim's record is empty.
-pub(super) fn seal(mut record: Vec<u8>, head: &Head<'_>) -> (Bytes, Mark) {
+pub fn seal(mut record: Vec<u8>, head: &Head<'_>) -> (Bytes, Mark) {
     let before = record.len();
     record.reserve_exact(OVERHEAD_MAX);
     let facts = Facts {

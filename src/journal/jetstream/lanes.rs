@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use actors::time::Millis;
 use async_nats::Subject;
 
-use super::append::Position;
+use super::append::{Position, Tail};
 use crate::journal::{Seq, Shard};
 use crate::nats::Nats;
 
@@ -61,6 +61,18 @@ impl State {
         if position > self.seen {
             self.seen = position;
             self.seq = seq;
+        }
+    }
+
+    pub(super) fn owns(&self, epoch: u64) -> bool {
+        self.owned.as_ref().is_some_and(|owned| owned.epoch == epoch)
+    }
+
+    /// Another owner was seen: what was owned in `epoch` is not any more.
+    pub(super) fn lose(&mut self, tail: &Tail, epoch: u64) {
+        self.see(tail.position, tail.seq);
+        if self.owns(epoch) {
+            self.owned = None;
         }
     }
 

@@ -80,7 +80,10 @@ impl Host {
             return;
         }
         shard.leave();
-        self.shards.borrow_mut()[usize::from(shard.id().0)] = None;
+        // A thread that has stopped has no places any more.
+        if let Some(place) = self.shards.borrow_mut().get_mut(usize::from(shard.id().0)) {
+            *place = None;
+        }
         info!(shard = shard.id().0, last = %shard.durable_seq(), "shard left");
     }
 }

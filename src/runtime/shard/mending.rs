@@ -35,16 +35,22 @@ impl ShardHost {
                 Unavailable::TooLarge { .. } => self.roll_back(&TOO_LARGE, error),
                 Unavailable::Stopped | Unavailable::Closed => self.give_up(&Failure::STOPPING, error),
             },
-            AppendError::Fenced { .. } if !self.node.router.beyond().is_alone() => self.fenced(error),
-            AppendError::Unknown { .. } | AppendError::Fenced { .. } => self.give_up(&Failure::Unknown, error),
+            AppendError::Unknown { .. } | AppendError::Fenced { .. } if self.node.router.beyond().is_alone() => {
+                self.give_up(&Failure::Unknown, error);
+            }
+            AppendError::Fenced { .. } => {
+                // What waited was surely not written.
+                self.fail_waiting(&Failure::Elsewhere);
+                self.overtaken(error);
+            }
+            AppendError::Unknown { .. } => self.overtaken(error),
         }
     }
 
-    /// Another node owns the shard: what waited was surely not written, and what the cells are ahead is thrown away with
-    /// them.
-    fn fenced(self: &Rc<Self>, error: &AppendError) {
+    /// Another node owns the shard: what the cells are ahead is thrown away with them, and whoever waits for the record in
+    /// flight hears that it is not known.
+    fn overtaken(self: &Rc<Self>, error: &AppendError) {
         warn!(shard = self.id.0, %error, "another node has written to the shard, it leaves");
-        self.fail_waiting(&Failure::Elsewhere);
         if let Some(host) = self.host.upgrade() {
             host.forget(self);
         }

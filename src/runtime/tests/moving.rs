@@ -263,6 +263,25 @@ fn a_shard_that_another_node_has_written_to_leaves_and_the_node_goes_on() {
 }
 
 #[test]
+fn an_outcome_that_cannot_be_known_any_more_is_said_to_be_so_and_the_shard_leaves() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let member = Member::with_concert(&journal).await;
+        journal.hold(true);
+        let in_flight = member.ask(rename("in flight"));
+        let append = member.append().await;
+        let behind = member.ask(rename("behind"));
+        tokio::task::yield_now().await;
+        journal.refuse(append, AppendError::Unknown { reason: "taken over and cut".to_owned() });
+        assert_eq!((in_flight.await, behind.await), (Err(Failure::Unknown), Err(Failure::Elsewhere)));
+        until(|| member.world.noted("fenced 0") == 1).await;
+        member.is_clean(HOME).await;
+        assert_eq!(*member.runtime.fatal().borrow(), None);
+        member.story.runtime.stop().await;
+    });
+}
+
+#[test]
 fn a_node_that_is_alone_stops_when_somebody_else_has_written() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
@@ -424,6 +443,23 @@ fn a_node_that_stops_takes_no_shard_any_more() {
         member.story.runtime.stop().await;
         assert!(!hosting.adopt(restored, PAST).await);
         assert_eq!(hosting.release(HOME).await, None);
+    });
+}
+
+#[test]
+fn a_node_stops_while_a_shard_is_leaving() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let (handoff_drain, drain) = (Duration::from_secs(60), Duration::from_millis(5));
+        let settings = Settings { handoff_drain, drain, ..settings() };
+        let member = Member::with_concert_and(&journal, settings).await;
+        journal.hold(true);
+        let pending = member.ask(rename("pending"));
+        let append = member.append().await;
+        let released = member.runtime.release(HOME);
+        member.story.runtime.stop().await;
+        assert_eq!((released.await, pending.await), (None, Err(Failure::Unknown)));
+        drop(append);
     });
 }
 

@@ -205,6 +205,22 @@ fn a_bundle_that_rots_counts_for_nothing_and_is_the_first_to_be_replaced() {
 }
 
 #[test]
+fn bundles_of_which_none_verifies_are_not_taken_for_none() {
+    let memory = Memory::default();
+    let (_first, shared) = node(&memory, Duration::ZERO);
+    for seq in [10, 20] {
+        put(&shared, seq, &[(b"desk", seq)]);
+        let _ = shared.safe_to_cut(S);
+    }
+    memory.content().chunks.values_mut().for_each(|(_, _, bytes)| bytes[9] ^= 1);
+    let (_dir, next) = node(&memory, Duration::ZERO);
+    let refused = next.actors(S).unwrap_err().to_string();
+    assert!(refused.contains("no bundle of shard 7 verifies: remove shard-7-0 and shard-7-1"), "{refused}");
+    memory.content().heads.clear();
+    assert_eq!(next.actors(S), Ok(Vec::new()), "an operator's word");
+}
+
+#[test]
 fn of_two_writers_one_is_refused_and_looks_again() {
     let memory = Memory::default();
     let (_paused, old) = node(&memory, Duration::ZERO);

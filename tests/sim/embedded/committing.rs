@@ -4,33 +4,40 @@
 //! is durable; a disk that failed ends the node.
 
 use actors::address::Address;
+use actors::ids::Shard;
 use actors::time::Span;
 use stampede::journal::log::{CommitError, StageError};
+use stampede::journal::sim_disk::Faults;
 use stampede::journal::{self, Seq};
 
+use super::{Embedded, Happening};
 use crate::coverage::Fault;
-use crate::node::{Staged, Told};
+use crate::node::Staged;
 use crate::world::{Event, Step, World};
 
 /// How long after a refusal for lack of space it is tried again.
 const FULL_RETRY: Span = Span::seconds(1);
 
-impl World {
+impl World<Embedded> {
+    pub(crate) fn disk_faults(&self) -> Faults {
+        if self.calm { Faults::default() } else { self.plan.disk }
+    }
+
     pub(crate) fn commit_soon(&mut self) {
-        let epoch = self.epoch;
-        let Some(node) = &mut self.node else { return };
+        let place = self.site.place();
+        let Some(node) = &mut self.site.node else { return };
         if !std::mem::replace(&mut node.committing, true) {
             let wait = Span(self.chance.between(0, 2));
-            self.after(wait, Event::Commit { epoch });
+            self.after(wait, Event::Site(Happening::Commit { place }));
         }
     }
 
     /// Writes one group of what waits.
     pub(crate) fn commit(&mut self) -> Step {
         let faults = self.disk_faults();
-        self.disk.set_faults(faults);
+        self.site.disk.set_faults(faults);
         let makes_ready = self.chance.hit(100);
-        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         if node.full {
             node.committing = false;
             return self.refuse_all();
@@ -66,8 +73,8 @@ impl World {
             Ok(()) => {
                 node.group = group;
                 let wait = if self.chance.hit(20) { self.chance.between(50, 900) } else { self.chance.between(0, 5) };
-                let epoch = self.epoch;
-                self.after(Span(wait), Event::Sync { epoch });
+                let place = self.site.place();
+                self.after(Span(wait), Event::Site(Happening::Sync { place }));
                 Ok(())
             }
             Err(CommitError::DiskFull) => {
@@ -75,10 +82,10 @@ impl World {
                 node.full = true;
                 self.truth.perhaps.clear();
                 self.meets_all(Fault::DiskFull);
-                let epoch = self.epoch;
-                self.after(FULL_RETRY, Event::Space { epoch });
+                let place = self.site.place();
+                self.after(FULL_RETRY, Event::Site(Happening::Space { place }));
                 for staged in group {
-                    self.roll_back(staged.shard);
+                    self.roll_back(staged.shard)?;
                 }
                 Ok(())
             }
@@ -88,18 +95,18 @@ impl World {
 
     /// The journal takes nothing: whatever waits is surely not written.
     fn refuse_all(&mut self) -> Step {
-        let Some(node) = &self.node else { return Ok(()) };
+        let Some(node) = &self.site.node else { return Ok(()) };
         let waiting = node.shards.iter().enumerate().filter(|(_, shard)| !shard.log.is_idle());
         let waiting: Vec<usize> = waiting.map(|(nth, _)| nth).collect();
         for shard in waiting {
-            self.roll_back(shard);
+            self.roll_back(shard)?;
         }
         Ok(())
     }
 
     /// Surely not written: every cell that is ahead goes back to what is durable.
-    fn roll_back(&mut self, at: usize) {
-        let Some(node) = &mut self.node else { return };
+    fn roll_back(&mut self, at: usize) -> Step {
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         let shard = &mut node.shards[at];
         shard.read_only = true;
         shard.backlog = None;
@@ -120,13 +127,29 @@ impl World {
             }
         }
         self.note(|| format!("shard {at} goes back to record {durable}: {back:?}"));
-        self.turned_away(told.into_iter().flat_map(|told| told.answers).map(|(caller, _)| caller).collect());
+        self.turned_away(
+            self.site.place(),
+            told.into_iter().flat_map(|told| told.answers).map(|(caller, _)| caller).collect(),
+        )?;
         self.bring_back(at, back);
+        Ok(())
+    }
+
+    pub(crate) fn bring_back(&mut self, at: usize, cells: Vec<Address>) {
+        if cells.is_empty() {
+            return;
+        }
+        if let Some(node) = &mut self.site.node {
+            node.shards[at].away += cells.len();
+        }
+        let wait = Span(self.chance.between(1, 300));
+        let place = self.site.place();
+        self.after(wait, Event::Site(Happening::Rebuilt { place, shard: at, cells }));
     }
 
     /// Takes commands again when the journal does and all cells are back.
     pub(crate) fn reopen(&mut self) -> Step {
-        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         if node.full {
             return Ok(());
         }
@@ -136,13 +159,13 @@ impl World {
             ring.extend(shard.cells.keys().cloned());
         }
         for address in ring {
-            self.rearm(&address)?;
+            self.rearm(self.site.place(), &address)?;
         }
         Ok(())
     }
 
     pub(crate) fn look_for_space(&mut self) -> Step {
-        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         let prepared = node.journal.log().prepare();
         match prepared {
             Ok(()) => {
@@ -151,8 +174,8 @@ impl World {
                 self.reopen()
             }
             Err(CommitError::DiskFull) => {
-                let epoch = self.epoch;
-                self.after(FULL_RETRY, Event::Space { epoch });
+                let place = self.site.place();
+                self.after(FULL_RETRY, Event::Site(Happening::Space { place }));
                 Ok(())
             }
             Err(CommitError::Stopped { reason }) => self.stopped(&reason),
@@ -161,7 +184,7 @@ impl World {
 
     /// Makes the written group durable and tells what waited for it.
     pub(crate) fn sync(&mut self) -> Step {
-        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         let synced = node.journal.log().sync();
         let group = std::mem::take(&mut node.group);
         node.committing = false;
@@ -176,45 +199,17 @@ impl World {
         for staged in group {
             let (shard, seq) = (staged.shard, staged.seq);
             self.truth.add(staged, &self.provider)?;
-            self.acknowledged(shard, seq)?;
+            let place = self.site.place();
+            self.acknowledged(place, Shard(shard as u16), seq)?;
+            self.store_snapshots(shard)?;
         }
         if self
+            .site
             .node
             .as_ref()
             .is_some_and(|node| node.shards.iter().any(|shard| shard.backlog.is_some() || !shard.log.is_idle()))
         {
             self.commit_soon();
-        }
-        Ok(())
-    }
-
-    fn acknowledged(&mut self, at: usize, seq: Seq) -> Step {
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let shard = &mut node.shards[at];
-        let mut told = shard.log.durable(seq);
-        shard.times.remove(&seq);
-        // The public first, so that whoever gets an answer finds it on the board.
-        for feed in told.iter_mut().flat_map(|told| std::mem::take(&mut told.feed)) {
-            self.boards.fold(&feed)?;
-        }
-        for told in told {
-            self.release(told)?;
-        }
-        self.bring_back_broken(at);
-        self.store_snapshots(at)
-    }
-
-    /// Tells what is durable.
-    pub(crate) fn release(&mut self, told: Told) -> Step {
-        for feed in &told.feed {
-            self.boards.fold(feed)?;
-        }
-        for (caller, answer) in told.answers {
-            self.judge_answer(told.at, &answer)?;
-            self.reply(caller, Ok(answer));
-        }
-        for effect in told.effects {
-            self.carry_out(effect)?;
         }
         Ok(())
     }

@@ -15,8 +15,9 @@ use stampede::runtime::hosted::AnyMachine;
 use stampede::runtime::recovery::Image;
 use stampede::runtime::{Shelf, format, load};
 
+use super::{Embedded, Happening, Held, Node};
 use crate::model::must;
-use crate::node::{Cell, Held, Node, ShardHost, Staged, picture};
+use crate::node::{Cell, ShardHost, Staged, picture};
 use crate::planted::Planted;
 use crate::world::{Event, SKEW_MAX, Step, World};
 
@@ -27,24 +28,24 @@ pub(crate) fn options() -> Options {
     Options { segment_bytes: 24 * 1024, group_bytes_max: 8 * 1024, ..Options::default() }
 }
 
-impl World {
+impl World<Embedded> {
     /// The disk as the product sees it, or one that only says that it synced.
     fn product_disk(&self) -> Arc<dyn Disk> {
         match self.bug {
-            Some(Planted::SkipsFsync) => Arc::new(crate::planted::LyingDisk(self.disk.clone())),
-            _ => self.disk.clone(),
+            Some(Planted::SkipsFsync) => Arc::new(crate::planted::LyingDisk(self.site.disk.clone())),
+            _ => self.site.disk.clone(),
         }
     }
 
     pub(crate) fn restart(&mut self) -> Step {
-        if self.node.is_some() {
+        if self.site.node.is_some() {
             return Ok(());
         }
         let faults = self.disk_faults();
-        self.disk.set_faults(Faults { full: 0, ..faults });
+        self.site.disk.set_faults(Faults { full: 0, ..faults });
         let fresh = self.chance.draw();
         if !self.calm && self.chance.hit(self.plan.clock_steps) {
-            self.skew = self.chance.between(0, 2 * SKEW_MAX) as i64 - SKEW_MAX as i64;
+            self.site.skew = self.chance.between(0, 2 * SKEW_MAX) as i64 - SKEW_MAX as i64;
             self.coverage.count("clock steps");
         }
         let (log, recovery) = match Log::open(self.product_disk(), options(), fresh) {
@@ -53,12 +54,12 @@ impl World {
             Err(OpenError::Io(_) | OpenError::DiskFull { .. }) => {
                 self.coverage.count("starts that failed");
                 if self.chance.hit(500) {
-                    self.disk.kill()
+                    self.site.disk.kill()
                 } else {
-                    self.disk.crash()
+                    self.site.disk.crash()
                 }
                 let wait = Span(self.chance.between(100, 2000));
-                self.after(wait, Event::Restart);
+                self.after(wait, Event::Site(Happening::Restart));
                 return Ok(());
             }
             Err(error) => return Err(format!("the journal cannot be opened: {error}")),
@@ -71,7 +72,7 @@ impl World {
         let journal = Held::new(log);
         let shards: Vec<Shard> = (0..self.plan.policy.shards).map(Shard).collect();
         let (restored, report) =
-            load(&journal, &*self.snapshots, &shards, 1).map_err(|error| format!("no start: {error}"))?;
+            load(&journal, &*self.site.snapshots, &shards, 1).map_err(|error| format!("no start: {error}"))?;
         self.check_ruin(&journal, &shards)?;
         if report.snapshots > 0 {
             self.coverage.count("starts from snapshots");
@@ -106,13 +107,13 @@ impl World {
             }
         }
         for feed in feed {
-            self.boards.fold(&feed)?;
+            self.site.boards.fold(&feed)?;
         }
-        self.boards.orders.clear();
-        self.note(|| format!("started: {report:?}"));
-        self.node = Some(Node { journal, shards: hosts, group: Vec::new(), committing: false, full: false });
+        self.site.boards.orders.clear();
+        self.note(|| format!("started from {} snapshots and {} records", report.snapshots, report.records));
+        self.site.node = Some(Node { journal, shards: hosts, group: Vec::new(), committing: false, full: false });
         for address in found {
-            self.rearm(&address)?;
+            self.rearm(self.site.place(), &address)?;
         }
         Ok(())
     }
@@ -164,7 +165,7 @@ impl World {
 
     /// Cells come back from snapshots and journal while the node runs.
     pub(crate) fn rebuilt(&mut self, at: usize, cells: &[Address]) -> Step {
-        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(node) = &mut self.site.node else { return Ok(()) };
         let name = journal::Shard(at as u16);
         let log = node.journal.log();
         let base = match log.replay(&[(name, Seq::NONE)], &mut |_, _, _| Err("seen".into())) {
@@ -175,10 +176,10 @@ impl World {
         let shard = Shard(at as u16);
         let mut image = Image::new(shard, base).only(cells.to_vec());
         let refused = |error: stampede::runtime::recovery::RecoveryError| format!("cells cannot be rebuilt: {error}");
-        let kept = self.snapshots.cells(shard).map_err(|error| error.to_string())?;
+        let kept = self.site.snapshots.cells(shard).map_err(|error| error.to_string())?;
         for cell in cells {
             let name = format::encode_address(cell);
-            match self.snapshots.newest(shard, &name) {
+            match self.site.snapshots.newest(shard, &name) {
                 Some((seq, bytes)) => image.snapshot(cell.clone(), seq, &bytes).map_err(refused)?,
                 None if kept.contains(&name) => image.without_snapshot(cell).map_err(refused)?,
                 None => {}
@@ -203,7 +204,7 @@ impl World {
         self.coverage.count("cells rebuilt");
         self.reopen()?;
         for address in cells {
-            self.rearm(address)?;
+            self.rearm(self.site.place(), address)?;
         }
         Ok(())
     }

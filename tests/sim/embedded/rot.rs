@@ -9,18 +9,18 @@ use stampede::journal::log::Log;
 use stampede::journal::{self, Disk, OpenError};
 use stampede::runtime::load;
 
+use super::restart::options;
+use super::{Embedded, Held};
 use crate::model::must;
-use crate::node::Held;
-use crate::restart::options;
 use crate::world::{Step, World};
 
-impl World {
+impl World<Embedded> {
     /// A bit turns on a copy of the disk: refused, or nothing that was written is missing.
     pub(crate) fn check_rot(&mut self) -> Step {
         if !self.chance.hit(self.plan.journal_rot) {
             return Ok(());
         }
-        let copy = Arc::new(self.disk.copy());
+        let copy = Arc::new(self.site.disk.copy());
         let (mut log, _) = Log::open(copy.clone(), options(), 1).map_err(|error| format!("a copy: {error}"))?;
         log.seal().map_err(|error| format!("a copy cannot be sealed: {error:?}"))?;
         drop(log);
@@ -53,7 +53,7 @@ impl World {
         if !self.chance.hit(self.plan.snapshot_rot) {
             return Ok(());
         }
-        let Some(ruined) = self.snapshots.ruined(&mut self.chance) else { return Ok(()) };
+        let Some(ruined) = self.site.snapshots.ruined(&mut self.chance) else { return Ok(()) };
         match load(journal, &ruined, shards, 1) {
             Err(_) => self.coverage.count("starts refused for want of snapshots"),
             Ok((restored, _)) => {
