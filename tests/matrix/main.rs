@@ -48,6 +48,9 @@ mod e2e {
 /// How long a fault lasts: two leases.
 const LASTS: Duration = Duration::from_secs(3);
 
+/// Bytes of acknowledgements that a sale notes before a fault and after it, about thirty.
+const NOTED: u64 = 10_000;
+
 /// What the runs of one cell came to.
 #[derive(Default)]
 struct Cell {
@@ -112,9 +115,10 @@ fn runs_of(deed: Deed, target: Target, runs: u32) -> Cell {
 fn run(cluster: &mut Cluster, sales: &mut Sales, cell: &mut Cell, (deed, target): (Deed, Target)) {
     let owners = cluster.await_placement();
     let mut prober = Prober::open(cluster, format!("matrix-{}", sales.runs));
-    let sale = sales.begin(cluster, Pace::Calm(40));
+    let mut sale = sales.begin(cluster, Pace::Calm(40));
     let every: Vec<u16> = (0..SHARDS).collect();
     prober.hold_on(cluster, &every, &cluster.running(), Instant::now());
+    sale.note_more(NOTED);
     let struck = faults::strikes(cluster, target, &owners);
     let began = Instant::now();
     faults::begin(cluster, deed, &struck);
@@ -129,6 +133,7 @@ fn run(cluster: &mut Cluster, sales: &mut Sales, cell: &mut Cell, (deed, target)
     cluster.nats.await_ready();
     cluster.await_ready();
     cluster.await_placement();
+    sale.note_more(NOTED);
     let ended = sale.finish();
     let count = |name: &str| ended.report["audit"][name].as_u64().unwrap_or(0);
     cell.acknowledged += count("acknowledged");
