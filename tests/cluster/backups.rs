@@ -126,7 +126,7 @@ fn no_shard_of_a_backup_knows_of_what_another_has_not_done() {
     owner.claim_all(&[0, 1, 2, 3]);
     let stop = AtomicBool::new(false);
     let backups: Vec<_> = (0..5).map(|n| data(&folder, &format!("backup-{n}"))).collect();
-    std::thread::scope(|scope| {
+    let taken = std::thread::scope(|scope| {
         for (ask, answer) in [(0, 1), (3, 2)] {
             let (owner, stop) = (&owner, &stop);
             scope.spawn(move || {
@@ -138,16 +138,16 @@ fn no_shard_of_a_backup_knows_of_what_another_has_not_done() {
         }
         let taken: Result<Vec<_>, _> = backups.iter().map(|to| backup::take(&config(&servers, &a), to)).collect();
         stop.store(true, Ordering::Relaxed);
-        taken.unwrap();
+        taken.unwrap()
     });
     drop(owner);
-    for (n, backup) in backups.iter().enumerate() {
+    for (n, (backup, taken)) in backups.iter().zip(taken).enumerate() {
         empty(&mut servers);
         backup::restore(&config(&servers, &a), backup).unwrap();
         let next = Owner::join(&servers, &data(&folder, &format!("next-{n}")));
         for (ask, answer) in [(0, 1), (3, 2)] {
             let (asked, answered) = (next.claim(ask).0, next.claim(answer).0);
-            assert!(asked == answered || asked == answered + 1, "backup {n}: {asked} asked, {answered} answered");
+            assert!(asked == answered || asked == answered + 1, "{n}: {asked} asked, {answered} answered, {taken:?}");
         }
     }
 }
