@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::journals;
 use crate::nodes::{Cluster, SHARDS};
 use crate::prober::{Prober, must_be_passing};
 use crate::process::{eventually, until};
@@ -30,6 +31,7 @@ fn a_node_that_is_cut_off_says_so_and_the_others_sell_its_seats() {
     sales.end(&cluster, sale);
     prober.settle(&cluster, &mut sales);
     sales.settle(&cluster);
+    println!("journals of one writer at a time: {:?}", journals::read(&cluster.nats));
 }
 
 /// The others take over; the node refuses what is private, shows what it last knew and its age, and catches up.

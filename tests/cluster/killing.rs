@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::journals;
 use crate::nodes::{Cluster, SHARDS};
 use crate::prober::{Prober, Times};
 use crate::sale::{HURRIED, Pace, Sales};
@@ -38,4 +39,5 @@ fn twenty_kills_of_a_node_lose_nothing_and_every_shard_is_back_within_seconds() 
     sales.end(&cluster, sale);
     prober.settle(&cluster, &mut sales);
     sales.settle(&cluster);
+    println!("journals of one writer at a time: {:?}", journals::read(&cluster.nats));
 }
