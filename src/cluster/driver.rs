@@ -29,7 +29,7 @@ use super::follow::{Follower, Source};
 use super::keeper::{Keeper, Order, Progress, Role, Settings};
 use super::owners::Owner;
 use super::presence::{Heartbeat, NodeId, Phase};
-use super::time::Offsets;
+use super::time::{Offsets, timekeepers};
 use super::view::{Member, ShardOwner, View};
 use crate::clock;
 use crate::journal::Journal as _;
@@ -206,7 +206,8 @@ impl Driver {
 
     /// Joins those who serve: with their time, and with a share of the shards.
     fn serve(&mut self, now: Millis) {
-        let shift = self.offsets.joining(&self.timekeepers());
+        let joining = self.keeper.alive(now).filter(|peer| peer.phase == Phase::Joining).map(|peer| &peer.node);
+        let shift = self.offsets.joining(&timekeepers(self.keeper.me(), self.alive(), joining));
         if shift != 0 {
             info!(shift_ms = shift, "this node's clock is not the cluster's, the cluster's is taken");
             clock::shift(shift);
@@ -214,17 +215,6 @@ impl Driver {
         info!(nodes = self.alive().len() + 1, "joined the cluster");
         self.keeper.serve(now);
         self.news = true;
-    }
-
-    /// Those whose time a node takes over that joins: who serves. When nobody does yet, one of those who join, the same for all.
-    fn timekeepers(&self) -> Vec<NodeId> {
-        let serving = self.alive();
-        if !serving.is_empty() {
-            return serving;
-        }
-        let joining = self.keeper.alive(clock::monotonic()).filter(|peer| peer.phase == Phase::Joining);
-        let first = joining.map(|peer| &peer.node).chain([self.keeper.me()]).min();
-        first.filter(|first| *first != self.keeper.me()).cloned().into_iter().collect()
     }
 
     fn alive(&self) -> Vec<NodeId> {

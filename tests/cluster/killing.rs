@@ -27,7 +27,11 @@ fn twenty_kills_of_a_node_lose_nothing_and_every_shard_is_back_within_seconds() 
         let mut watching = Session::open(cluster.node(others[0]).listen(), "/v1/events/kills/live");
         watching.next_of("counts");
         cluster.node_mut(victim).kill();
-        let times = prober.hold_on(&cluster, &orphans, &others, Instant::now());
+        let since = Instant::now();
+        for (shard, place) in orphans.iter().flat_map(|shard| others.iter().map(move |place| (*shard, *place))) {
+            cluster.node(place).client().get(&prober.seats(shard)).expect(200);
+        }
+        let times = prober.hold_on(&cluster, &orphans, &others, since);
         assert!(times.max() < FAILOVER_MAX, "kill {kill}: {times}");
         all.add(times);
         watching.next_of("counts");
