@@ -25,6 +25,7 @@ mod rolling;
 mod sale;
 mod servers;
 mod snapshots;
+mod watching;
 mod wires;
 mod zombies;
 
