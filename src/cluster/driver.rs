@@ -30,7 +30,7 @@ use super::Shared;
 use super::follow::{Follower, Source};
 use super::keeper::{Keeper, Order, Progress, Role, Settings};
 use super::presence::{Heartbeat, NodeId, Phase};
-use super::time::Offsets;
+use super::time::{Offsets, timekeepers};
 use super::view::{Member, ShardOwner, View};
 use crate::clock;
 use crate::journal::Journal as _;
@@ -239,12 +239,13 @@ impl Driver {
     /// Joins those who serve: with their time, and with a share of the shards.
     fn serve(&mut self, now: Millis) {
         let serving = self.serving();
-        let shift = self.offsets.joining(&serving);
+        info!(nodes = serving.len() + 1, "joined the cluster");
+        let joining = self.keeper.alive(now).filter(|peer| peer.phase == Phase::Joining).map(|peer| &peer.node);
+        let shift = self.offsets.joining(&timekeepers(self.keeper.me(), serving, joining));
         if shift != 0 {
             info!(shift_ms = shift, "this node's clock is not the cluster's, the cluster's is taken");
             clock::shift(shift);
         }
-        info!(nodes = serving.len() + 1, "joined the cluster");
         self.keeper.serve(now);
         self.news = true;
     }

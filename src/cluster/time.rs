@@ -15,6 +15,20 @@ const TOLERANCE: i64 = 20;
 /// Ticks between two steps of a millisecond: a node drifts towards the others by at most a second in a quarter of an hour.
 const TICKS_PER_STEP: u32 = 20;
 
+/// Those whose time `me` takes over when it begins to serve: who serves. When nobody does yet, one of those who join, the same
+/// for all of them, so that nodes that begin together do not keep their own times.
+pub(super) fn timekeepers<'a>(
+    me: &'a NodeId,
+    serving: Vec<NodeId>,
+    joining: impl Iterator<Item = &'a NodeId>,
+) -> Vec<NodeId> {
+    if !serving.is_empty() {
+        return serving;
+    }
+    let first = joining.chain([me]).min();
+    first.filter(|first| *first != me).cloned().into_iter().collect()
+}
+
 /// How far the clocks of other nodes are ahead of this one's, milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
@@ -81,6 +95,16 @@ mod tests {
         assert_eq!(offsets.joining(&[]), 0, "the first has the time");
         let (offsets, serving) = heard(&[("a", 100_015)]);
         assert_eq!(offsets.joining(&serving), 0, "that is only the network");
+    }
+
+    #[test]
+    fn those_who_begin_together_take_the_time_of_one_of_them() {
+        let (a, b, c) = (node("a"), node("b"), node("c"));
+        assert_eq!(timekeepers(&b, vec![c.clone()], [&a].into_iter()), [c.clone()], "those who serve have the time");
+        assert_eq!(timekeepers(&b, Vec::new(), [&c, &a].into_iter()), [a.clone()]);
+        assert_eq!(timekeepers(&c, Vec::new(), [&b, &a].into_iter()), [a.clone()]);
+        assert_eq!(timekeepers(&a, Vec::new(), [&b, &c].into_iter()), [], "its own");
+        assert_eq!(timekeepers(&a, Vec::new(), [].into_iter()), [], "alone");
     }
 
     #[test]

@@ -130,7 +130,8 @@ pub(super) async fn still_there(nats: &Nats, joined: &str) -> Result<(), Connect
 
 fn gone(nats: &Nats, joined: &str) -> ConnectError {
     ConnectError::unsuitable(format!(
-        "NATS no longer has deployment {joined} ({:?}): its servers came back without their data",
+        "NATS no longer has deployment {joined} ({:?}): its servers came back without their data; nothing is written until \
+         you bring it back or restore a backup",
         nats.name()
     ))
 }

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::client::Client;
+use crate::journals;
 use crate::nodes::{Cluster, SHARDS};
 use crate::prober::{Prober, must_be_passing};
 use crate::process::{eventually, until};
 use crate::proxy::Way;
 use crate::sale::{HURRIED, Pace, Sales};
 use crate::socket::Session;
+use crate::watching::held_seen_by;
 
 /// The node that is cut off.
 const CUT: usize = 1;
@@ -30,6 +30,7 @@ fn a_node_that_is_cut_off_says_so_and_the_others_sell_its_seats() {
     sales.end(&cluster, sale);
     prober.settle(&cluster, &mut sales);
     sales.settle(&cluster);
+    println!("journals of one writer at a time: {:?}", journals::read(&cluster.nats));
 }
 
 /// The others take over; the node refuses what is private, shows what it last knew and its age, and catches up.
@@ -95,17 +96,4 @@ fn is_slow(cluster: &Cluster, prober: &mut Prober, delay: Duration) {
 fn stale_age(client: &Client, path: &str) -> Option<u64> {
     let shown = client.get(path).expect(200);
     (shown["stale"] == true).then(|| shown["age_ms"].as_u64().expect("an age"))
-}
-
-/// How many places of a block are held, as soon as a live session tells a number that is wanted.
-#[track_caller]
-fn held_seen_by(session: &mut Session, block: &str, is_wanted: impl Fn(u64) -> bool) -> u64 {
-    loop {
-        let told = session.next_of("counts");
-        let blocks = told["blocks"].as_array().expect("blocks");
-        let of = |found: &&Value| found[0] == block;
-        if let Some(held) = blocks.iter().find(of).and_then(|found| found[2].as_u64()).filter(|held| is_wanted(*held)) {
-            return held;
-        }
-    }
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::journals;
 use crate::nodes::{Cluster, SHARDS};
 use crate::prober::{Prober, Times};
 use crate::sale::{HURRIED, Pace, Sales};
 use crate::socket::Session;
+use crate::watching::held_seen_by;
 
 const KILLS: usize = 20;
 /// Generous: machines of continuous integration are slow. What it takes is printed.
@@ -24,12 +26,16 @@ fn twenty_kills_of_a_node_lose_nothing_and_every_shard_is_back_within_seconds() 
         let orphans: Vec<u16> = (0..SHARDS).filter(|shard| owners[usize::from(*shard)] == victim).collect();
         let others = cluster.others(victim);
         let mut watching = Session::open(cluster.node(others[0]).listen(), "/v1/events/kills/live");
-        watching.next_of("counts");
+        let held = held_seen_by(&mut watching, prober.block(orphans[0]), |_| true);
         cluster.node_mut(victim).kill();
-        let times = prober.hold_on(&cluster, &orphans, &others, Instant::now());
+        let since = Instant::now();
+        for (shard, place) in orphans.iter().flat_map(|shard| others.iter().map(move |place| (*shard, *place))) {
+            cluster.node(place).client().get(&prober.seats(shard)).expect(200);
+        }
+        let times = prober.hold_on(&cluster, &orphans, &others, since);
         assert!(times.max() < FAILOVER_MAX, "kill {kill}: {times}");
         all.add(times);
-        watching.next_of("counts");
+        held_seen_by(&mut watching, prober.block(orphans[0]), |now| now > held);
         cluster.await_agreement();
         cluster.node_mut(victim).restart();
     }
@@ -38,4 +44,5 @@ fn twenty_kills_of_a_node_lose_nothing_and_every_shard_is_back_within_seconds() 
     sales.end(&cluster, sale);
     prober.settle(&cluster, &mut sales);
     sales.settle(&cluster);
+    println!("journals of one writer at a time: {:?}", journals::read(&cluster.nats));
 }

@@ -1,7 +1,8 @@
 //! Clusters: real NATS servers, real nodes, and a network between them that tests cut and slow. All of it in one binary.
 //!
 //! [`nats`] runs the servers, [`nodes`] the nodes, [`proxy`] is the network, [`sale`] what goes on meanwhile and must come out
-//! right. A node, its clients and its load are those of the end-to-end tests. One module a subject; a test tells a story.
+//! right, [`prober`] somebody who wants a place on every shard, [`journals`] reads past the nodes what was written. A node, its
+//! clients and its load are those of the end-to-end tests. One module a subject; a test tells a story.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 mod alone;
@@ -26,6 +27,7 @@ mod sale;
 mod secured;
 mod servers;
 mod snapshots;
+mod watching;
 mod wires;
 mod zombies;
 

@@ -131,6 +131,22 @@ impl Nats {
         std::fs::remove_dir_all(server.store()).expect("its store can be removed");
     }
 
+    /// Puts away what a server that is down has stored.
+    #[track_caller]
+    pub(crate) fn put_away(&mut self, place: usize) {
+        let server = &self.servers[place];
+        assert!(server.process.is_none(), "{} is running", name(place));
+        std::fs::rename(server.store(), server.folder.join("put-away")).expect("its store can be moved");
+    }
+
+    /// Gives a server that is down back what was put away, instead of what it has.
+    #[track_caller]
+    pub(crate) fn bring_back(&mut self, place: usize) {
+        self.wipe(place);
+        let server = &self.servers[place];
+        std::fs::rename(server.folder.join("put-away"), server.store()).expect("its store can be moved");
+    }
+
     /// Cuts a server off from the others, both ways. Its clients still reach it, through links of their own.
     pub(crate) fn isolate(&self, place: usize) {
         self.routes_of(place).for_each(Link::cut_both_ways);

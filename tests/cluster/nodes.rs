@@ -229,6 +229,7 @@ fn name(place: usize) -> String {
     format!("node-{place}")
 }
 
-fn placed(name: &str) -> Option<usize> {
+/// The place of the node with this name.
+pub(crate) fn placed(name: &str) -> Option<usize> {
     name.strip_prefix("node-")?.parse().ok()
 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::journals;
 use crate::nodes::{Cluster, SHARDS};
 use crate::prober::{Prober, must_be_passing};
 use crate::process::until;
@@ -35,6 +36,7 @@ fn servers_that_die_one_two_or_all_of_them_cost_time_and_nothing_else() {
     sales.end(&cluster, sale);
     prober.settle(&cluster, &mut sales);
     sales.settle(&cluster);
+    println!("journals of one writer at a time: {:?}", journals::read(&cluster.nats));
 }
 
 /// Writes are accepted on every shard, whichever node is asked.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use actors::address::{Address, BlockRef};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, id};
+use crate::client::{Answer, Client, id, token};
 use crate::nodes::{Cluster, SHARDS};
 use crate::process::PATIENCE;
 use crate::sale::Sales;
@@ -21,13 +21,13 @@ const PLACES: u32 = 10_000;
 
 const HOLD_TTL: Duration = Duration::from_secs(3600);
 
-/// Time between two tries of a buyer who takes place after place.
+/// Time between two tries of a buyer.
 const PACE: Duration = Duration::from_millis(10);
 
 /// See the module's charter.
 #[derive(Clone)]
 pub(crate) struct Prober {
-    event: &'static str,
+    event: String,
     /// The block on every shard.
     blocks: Vec<String>,
     /// Every hold that was acknowledged.
@@ -37,21 +37,22 @@ pub(crate) struct Prober {
 impl Prober {
     /// Puts the event on sale; holds live for longer than any test.
     #[track_caller]
-    pub(crate) fn open(cluster: &Cluster, event: &'static str) -> Self {
+    pub(crate) fn open(cluster: &Cluster, event: impl Into<String>) -> Self {
         Self::open_with(cluster, event, HOLD_TTL)
     }
 
     /// Puts the event on sale; holds live for so long.
     #[track_caller]
-    pub(crate) fn open_with(cluster: &Cluster, event: &'static str, hold_ttl: Duration) -> Self {
-        let blocks: Vec<String> = (0..SHARDS).map(|shard| block_on(event, shard)).collect();
+    pub(crate) fn open_with(cluster: &Cluster, event: impl Into<String>, hold_ttl: Duration) -> Self {
+        let event = event.into();
+        let blocks: Vec<String> = (0..SHARDS).map(|shard| block_on(&event, shard)).collect();
         let block = |name: &String| json!({"id": name, "kind": "standing", "price": 100, "capacity": PLACES});
         let described: Vec<Value> = blocks.iter().map(block).collect();
         let body = json!({
             "id": event, "name": "A place on every shard", "venue": "Everywhere", "starts_at": "2027-06-12T19:00:00Z",
             "currency": "EUR", "rules": {"hold_ttl_s": hold_ttl.as_secs(), "max_per_customer": null}, "blocks": described
         });
-        let posted = cluster.node(0).organizer().post_with_key("/v1/events", event, &body);
+        let posted = cluster.node(0).organizer().post_with_key("/v1/events", &event, &body);
         posted.expect(201);
         Self { event, blocks, holds: Vec::new() }
     }
@@ -75,17 +76,25 @@ impl Prober {
     /// the times since `since`.
     #[track_caller]
     pub(crate) fn hold_on(&mut self, cluster: &Cluster, shards: &[u16], nodes: &[usize], since: Instant) -> Times {
-        let clients: Vec<Client> = nodes.iter().map(|place| cluster.node(*place).customer("prober")).collect();
-        let (round, prober) = (self.holds.len(), &*self);
-        let took = std::thread::scope(|scope| {
-            let ask = |shard: u16| {
-                let clients = &clients;
-                scope.spawn(move || prober.hold_surely(clients, shard, &format!("probe-{round}-{shard}"), since))
-            };
-            let asked: Vec<_> = shards.iter().map(|shard| ask(*shard)).collect();
-            asked.into_iter().map(|asked| asked.join().expect("a probe")).collect::<Vec<_>>()
-        });
-        let (times, holds): (Vec<Duration>, Vec<String>) = took.into_iter().unzip();
+        let asking = self.begin(cluster, shards, nodes, since);
+        self.heard(asking)
+    }
+
+    /// Begins that.
+    pub(crate) fn begin(&self, cluster: &Cluster, shards: &[u16], nodes: &[usize], since: Instant) -> Asking {
+        let ask = |shard: u16| {
+            let (prober, clients) = (self.clone(), clients(cluster, nodes));
+            let key = format!("probe-{}-{shard}", self.holds.len());
+            std::thread::spawn(move || prober.hold_surely(&clients, shard, &key, since))
+        };
+        Asking(shards.iter().map(|shard| ask(*shard)).collect())
+    }
+
+    /// Waits until all are granted.
+    #[track_caller]
+    pub(crate) fn heard(&mut self, asking: Asking) -> Times {
+        let granted = asking.0.into_iter().map(|asked| asked.join().expect("a probe"));
+        let (times, holds): (Vec<Duration>, Vec<String>) = granted.unzip();
         self.holds.extend(holds);
         Times(times)
     }
@@ -105,13 +114,14 @@ impl Prober {
                 _ => must_be_passing(&answer),
             }
             assert!(since.elapsed() < PATIENCE, "shard {shard} takes no writes: {} {}", answer.status, answer.text());
+            std::thread::sleep(PACE);
         }
         unreachable!("the nodes are asked in turn for ever")
     }
 
     /// Begins to take place after place on each of these shards, asking these nodes.
     pub(crate) fn stream(&self, cluster: &Cluster, shards: &[u16], nodes: &[usize]) -> Stream {
-        let clients: Vec<Client> = nodes.iter().map(|place| cluster.node(*place).customer("prober")).collect();
+        let clients = clients(cluster, nodes);
         let enough = Arc::new(AtomicBool::new(false));
         let buy = |shard: u16| {
             let (prober, clients, enough) = (self.clone(), clients.clone(), enough.clone());
@@ -153,14 +163,22 @@ impl Prober {
     #[track_caller]
     pub(crate) fn settle(&self, cluster: &Cluster, sales: &mut Sales) {
         let asked = cluster.nodes().find(|node| node.is_running()).expect("a node that runs");
-        let ledger = asked.organizer().ledger(self.event);
+        let ledger = asked.organizer().ledger(&self.event);
         let known: std::collections::HashSet<&str> = ledger.iter().filter_map(|line| line["hold"].as_str()).collect();
         assert_eq!(known.len(), ledger.len(), "a hold is there twice");
         let lost: Vec<&String> = self.holds.iter().filter(|hold| !known.contains(hold.as_str())).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        sales.audit(cluster, self.event);
+        sales.audit(cluster, &self.event);
     }
 }
+
+fn clients(cluster: &Cluster, nodes: &[usize]) -> Vec<Client> {
+    let token = Some(token("prober"));
+    nodes.iter().map(|place| Client::new(cluster.node(*place).front.address(), token.clone())).collect()
+}
+
+/// Buyers who ask for one place each.
+pub(crate) struct Asking(Vec<JoinHandle<(Duration, String)>>);
 
 /// Buyers who take place after place, a thread each.
 pub(crate) struct Stream {

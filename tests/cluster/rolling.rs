@@ -10,9 +10,10 @@ use crate::sale::{HURRIED, Pace, Sales};
 
 /// Shards of a leaving node that are watched while they are handed over.
 const WATCHED: usize = 6;
-/// How long half of the shards may refuse writes when they change hands, and the slowest: generous.
-const HANDOFF_P50_MAX: Duration = Duration::from_millis(300);
-const HANDOFF_MAX: Duration = Duration::from_secs(3);
+/// How long half of the shards may refuse writes when they change hands, and the slowest: generous, for debug builds on a
+/// machine that does everything at once. What it takes is printed.
+const HANDOFF_P50_MAX: Duration = Duration::from_secs(2);
+const HANDOFF_MAX: Duration = Duration::from_secs(5);
 /// Snapshots that follow each other fast, so that journals are cut within the test.
 const EAGER: [&str; 2] = ["snapshots.interval=1s", "cluster.snapshot_interval=1s"];
 

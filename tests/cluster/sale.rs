@@ -1,7 +1,7 @@
 //! Sales that a cluster goes through while things break, and what they come to: nothing acknowledged is lost, no seat has two
 //! owners, and the provider has been paid exactly for what was sold.
 
-use crate::load::Load;
+use crate::load::{Load, Outcome};
 use crate::nodes::Cluster;
 use crate::provider::Provider;
 
@@ -52,7 +52,13 @@ impl Sales {
     /// Ends a sale and holds it to its promises.
     #[track_caller]
     pub(crate) fn end(&mut self, cluster: &Cluster, sale: Load) {
-        let report = sale.finish().clean();
+        self.judge(cluster, sale.finish());
+    }
+
+    /// Holds a sale that has ended to its promises.
+    #[track_caller]
+    pub(crate) fn judge(&mut self, cluster: &Cluster, ended: Outcome) {
+        let report = ended.clean();
         self.runs += 1;
         let retries = report["retries"].as_array().expect("retries");
         self.retries += retries.iter().filter_map(|retry| retry["count"].as_u64()).sum::<u64>();
