@@ -26,7 +26,6 @@ pub(super) struct Writing {
     bytes: Bytes,
     times: Vec<Millis>,
     pub(super) seq: Seq,
-    pub(super) at: Millis,
     /// The request that is waited for.
     waits_for: u64,
     /// Whether an answer was missed.
@@ -57,7 +56,7 @@ impl World<Cluster> {
         let head = Head { shard: journal::Shard(shard.0), purpose: Purpose::Record, epoch, seq, at, owner: &owner };
         let (bytes, mark) = seal(record, &head);
         let attempt = Attempt::new(expected, Purpose::Record, mark);
-        hosting.writing = Some(Writing { attempt, bytes, times, seq, at, waits_for: 0, missed: false });
+        hosting.writing = Some(Writing { attempt, bytes, times, seq, waits_for: 0, missed: false });
         self.go_on(place, (shard, Matter::Append), Next::Publish);
     }
 
@@ -74,8 +73,8 @@ impl World<Cluster> {
         };
         let (bytes, mark) = seal(Vec::new(), &head);
         let attempt = Attempt::new(before.expected, Purpose::Claim, mark);
-        let (seq, at) = (before.seq, before.at);
-        Some(Writing { attempt, bytes, times: Vec::new(), seq, at, waits_for: 0, missed: false })
+        let seq = before.seq;
+        Some(Writing { attempt, bytes, times: Vec::new(), seq, waits_for: 0, missed: false })
     }
 
     fn writing(&mut self, place: Place, (shard, matter): (Shard, Matter)) -> Option<&mut Writing> {

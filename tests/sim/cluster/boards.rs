@@ -13,7 +13,7 @@ use stampede::cluster::feed::{Part, Told as Packed, Verdict, put, unpack};
 use super::{Cluster, Happening, Process};
 use crate::model::must;
 use crate::node::{Told, picture};
-use crate::site::{Place, Site};
+use crate::site::Place;
 use crate::world::{Event, Step, World};
 
 /// What every block looked like at the numbers at which a record ended.

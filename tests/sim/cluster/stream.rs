@@ -12,7 +12,7 @@ use bytes::Bytes;
 use stampede::journal;
 use stampede::journal::Seq;
 use stampede::journal::jetstream::append::code;
-use stampede::journal::jetstream::{Envelope, Kind, Owner, Position, Purpose, Tail};
+use stampede::journal::jetstream::{Envelope, Kind, Owner, Position, Tail};
 
 use crate::gateway::Provider;
 use crate::model::{Violation, must};
@@ -45,7 +45,7 @@ struct Subject {
 
 /// A message on its way to be stored.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     pub(super) expected: Position,
     pub(super) bytes: Bytes,
     /// The moments of the turns in its record.
