@@ -122,9 +122,14 @@ pub trait Journal: Send + Sync + 'static {
     /// The number of the last durable record of `shard`, as far as this handle knows; [`Seq::NONE`] if there is none.
     fn last(&self, shard: Shard) -> Seq;
 
-    /// Whether the journal takes appends, and how much space is left. Changes can be awaited; on
-    /// [`Status::Stopped`] the node must stop.
+    /// Whether the journal takes appends, and how much space is left. Changes can be awaited, those of
+    /// [`Journal::status_of`] too; on [`Status::Stopped`] the node must stop.
     fn health(&self) -> watch::Receiver<Health>;
+
+    /// What the journal does with an append to this shard: the same as with any, unless shards can be away one by one.
+    fn status_of(&self, _shard: Shard) -> Status {
+        self.health().borrow().status.clone()
+    }
 }
 
 /// Why a record was not acknowledged.

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::ids::Shard;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::{debug, error};
 
-use crate::journal::jetstream::{JetStream, Kind, Position};
+use crate::journal::jetstream::{Claimed, JetStream, Kind, Position, ReadError};
 use crate::journal::{self, Seq};
 use crate::runtime::Shelf;
 use crate::runtime::follow::Following;
@@ -22,6 +22,9 @@ use crate::runtime::recovery::Restored;
 
 /// Wait before a shard that could not be read is read again.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// Least time between two log lines about a shard that cannot be followed.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What a follower reads from.
 pub(super) struct Source {
@@ -44,6 +47,8 @@ struct Come {
 struct Finish {
     position: Position,
     last: Seq,
+    /// The claim's.
+    epoch: u64,
     done: oneshot::Sender<Restored>,
 }
 
@@ -67,10 +72,12 @@ impl Follower {
         (Seq(self.come.seq.load(Ordering::Relaxed)), self.come.warm.load(Ordering::Relaxed))
     }
 
-    /// Reads up to this node's claim; the shard as it is then. `None`: the follower was stopped.
-    pub(super) async fn finish(self, position: Position, last: Seq) -> Option<Restored> {
+    /// Reads up to this node's claim; the shard as it is then. `None`: another node has claimed it meanwhile, and what lies
+    /// before this claim cannot be read any more.
+    pub(super) async fn finish(self, claimed: &Claimed) -> Option<Restored> {
         let (done, restored) = oneshot::channel();
-        self.finish.send(Finish { position, last, done }).await.ok()?;
+        let Claimed { position, seq: last, epoch, .. } = *claimed;
+        self.finish.send(Finish { position, last, epoch, done }).await.ok()?;
         restored.await.ok()
     }
 }
@@ -84,6 +91,7 @@ impl Drop for Follower {
 /// Reads until it is finished, however often it has to start over.
 async fn run(source: Source, come: Arc<Come>, mut finishing: mpsc::Receiver<Finish>) {
     let mut finish = None;
+    let mut told: Option<Instant> = None;
     loop {
         match follow(&source, &come, &mut finishing, &mut finish).await {
             Ok(restored) => {
@@ -92,11 +100,25 @@ async fn run(source: Source, come: Arc<Come>, mut finishing: mpsc::Receiver<Fini
                 }
                 return;
             }
-            Err(reason) => warn!(shard = source.shard.0, reason, "shard cannot be followed, starting over"),
+            Err(reason) if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) => {
+                told = Some(Instant::now());
+                error!(shard = source.shard.0, reason, "shard cannot be followed, starting over");
+            }
+            Err(_) => {}
+        }
+        if is_overtaken(&source, finish.as_ref()).await {
+            return;
         }
         come.warm.store(false, Ordering::Relaxed);
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Whether another node has claimed the shard since: what lay before this node's claim may be cut away for ever.
+async fn is_overtaken(source: &Source, finish: Option<&Finish>) -> bool {
+    let Some(Finish { epoch, .. }) = finish else { return false };
+    let tail = source.journal.tail(journal::Shard(source.shard.0)).await;
+    tail.is_ok_and(|tail| tail.is_some_and(|tail| tail.epoch > *epoch))
 }
 
 /// Follows from the newest snapshots on, until it is told to finish.
@@ -130,7 +152,8 @@ async fn follow(
             entry = reader.next() => {
                 let envelope = match entry {
                     Ok(entry) => entry.envelope,
-                    Err(away) => {
+                    Err(error @ ReadError::Unreadable { .. }) => return Err(error.to_string()),
+                    Err(ReadError::Away(away)) => {
                         // The reader pauses and goes on behind what it has read.
                         debug!(shard = source.shard.0, %away, "shard cannot be followed at the moment");
                         continue;

@@ -180,8 +180,7 @@ pub(crate) fn must_be_passing(answer: &Answer) {
 fn block_on(event: &str, shard: u16) -> String {
     let mut names = (0..).map(|number| format!("b{number}"));
     let lives_there = |name: &String| {
-        let block =
-            BlockRef { event: event.try_into().expect("a slug"), block: name.as_str().try_into().expect("a slug") };
+        let block = BlockRef { event: event.into(), block: name.as_str().into() };
         Address::Block(block).shard(SHARDS).0 == shard
     };
     names.find(lives_there).expect("one of them does")

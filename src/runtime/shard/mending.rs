@@ -16,7 +16,7 @@ use super::super::failure::Failure;
 use super::super::recovery::Restored;
 use super::super::release::Release;
 use super::{Gate, ShardHost};
-use crate::journal::{AppendError, Seq, Status, Unavailable};
+use crate::journal::{AppendError, Seq, Shard, Status, Unavailable};
 
 static DISK_FULL: Failure = Failure::not_writable("disk full");
 static AWAY: Failure = Failure::not_writable("journal cannot be reached");
@@ -165,7 +165,7 @@ impl ShardHost {
 
     /// Takes commands again when the journal does and all cells are back.
     pub(in super::super) fn reopen(&self) {
-        let status = self.node.journal.health().borrow().status.clone();
+        let status = self.node.journal.status_of(Shard(self.id.0));
         match (status, self.gate()) {
             (Status::Serving, Gate::ReadOnly(_)) if self.away.get() == 0 => {
                 info!(shard = self.id.0, "commands are taken again");
