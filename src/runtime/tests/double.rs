@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::sync::{Condvar, Mutex};
 
 use actors::ids;
 use futures_util::future::BoxFuture;
