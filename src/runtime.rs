@@ -268,11 +268,11 @@ fn node(
     let Parts { journal, snapshots, policy, settings, feed, outward, hooks, beyond: _ } = parts;
     let (rebuilds, rebuilder) =
         rebuild::start(journal.clone(), snapshots.clone(), router.clone()).map_err(StartError::Thread)?;
-    let (writer, writing) = Writer::start(snapshots, journal.clone()).map_err(StartError::Thread)?;
+    let (writer, [storing, cutting]) = Writer::start(snapshots, journal.clone()).map_err(StartError::Thread)?;
     let rebuilds = Mutex::new(rebuilds);
     let lives = AtomicU64::new(0);
     let node = Node { router, journal, policy, settings, feed, outward, hooks, fatal, rebuilds, writer, lives };
-    Ok((Arc::new(node), vec![rebuilder, writing]))
+    Ok((Arc::new(node), vec![rebuilder, storing, cutting]))
 }
 
 /// One thread for each inbox, with those of the shards that are its own; returns when all cells are there.

@@ -114,7 +114,7 @@ impl Shelf for NoShelf {
         Ok(())
     }
 
-    fn safe_to_cut(&self, _: Shard) -> Option<Seq> {
+    fn completed(&self, _: Shard) -> Option<Seq> {
         None
     }
 }

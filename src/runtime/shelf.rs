@@ -40,8 +40,16 @@ pub trait Shelf: Send + Sync + 'static {
     /// Some are not noted.
     fn touch(&self, shard: Shard, cells: &[(Vec<u8>, Seq)]) -> Result<(), Error>;
 
-    /// The record up to which the shard's journal may be cut: of every cell kept here two verified snapshots contain it.
-    fn safe_to_cut(&self, shard: Shard) -> Option<Seq>;
+    /// A round of the shard is complete, and nothing of the next one was put yet. The record up to which that is worth
+    /// something, for [`Shelf::safe_to_cut`]; `None`: nothing may be cut. Quick.
+    fn completed(&self, shard: Shard) -> Option<Seq>;
+
+    /// The record up to which the shard's journal may be cut after a round that was worth `completed`: two verified
+    /// snapshots of every cell contain it. May take long, and more of the shard may be put meanwhile.
+    fn safe_to_cut(&self, shard: Shard, completed: Seq) -> Option<Seq> {
+        let _ = shard;
+        Some(completed)
+    }
 }
 
 impl Shelf for Snapshots {
@@ -61,7 +69,7 @@ impl Shelf for Snapshots {
         self.touch_all(journal::Shard(shard.0), &touches(cells))
     }
 
-    fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
+    fn completed(&self, shard: Shard) -> Option<Seq> {
         Snapshots::safe_to_cut(self, journal::Shard(shard.0))
     }
 }
@@ -83,8 +91,12 @@ impl Shelf for Shared {
         self.touch_all(journal::Shard(shard.0), &touches(cells))
     }
 
-    fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
-        Shared::safe_to_cut(self, journal::Shard(shard.0))
+    fn completed(&self, shard: Shard) -> Option<Seq> {
+        Shared::completed(self, journal::Shard(shard.0))
+    }
+
+    fn safe_to_cut(&self, shard: Shard, completed: Seq) -> Option<Seq> {
+        Shared::safe_to_cut(self, journal::Shard(shard.0), completed)
     }
 }
 

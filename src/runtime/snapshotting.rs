@@ -1,9 +1,10 @@
 //! Snapshots: how a shard's journal stays short.
 //!
 //! Owns the rounds. In a round each cell of a shard that has changed encodes itself between two turns, together with the
-//! record up to which it is complete; only when that record is durable do the bytes go to the [`Writer`]'s thread, which
-//! stores and verifies them. When all cells of the round are stored, the journal is told what it may cut. A round that
-//! misses a cell cuts nothing. A shard that leaves the node has no rounds any more, and what of its last one has not
+//! record up to which it is complete; only when that record is durable do the bytes go to the [`Writer`], which stores and
+//! verifies them on one thread. When all cells of the round are stored, another thread asks the shelf what the journal may
+//! cut and tells it: in a cluster that takes an upload, which must not keep other snapshots waiting. A round that misses a
+//! cell cuts nothing; a cut for which there is no place is left to the next round. A shard that leaves the node has no rounds any more, and what of its last one has not
 //! reached the shelf does not get there: the journal is its next owner's to cut. Where snapshots are kept is the [`Shelf`]'s business.
 
 use std::rc::Rc;
@@ -23,13 +24,15 @@ use super::seams::Hooks;
 use super::shard::ShardHost;
 use super::shelf::{Shelf, Stored};
 use crate::journal::{Journal, Seq};
-use crate::snapshots::Error;
 
 /// Snapshots that may wait for the writer; a round pauses while it is behind.
 const WAITING_MAX: usize = 2;
 
 /// Bytes of snapshots that are stored, and made durable, together.
 const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Complete rounds after which the journal waits to be cut.
+const CUTS_WAITING_MAX: usize = 16;
 
 /// What the writer's thread is given, and whom it tells whether it was done.
 struct Job {
@@ -43,30 +46,36 @@ struct Job {
 enum Work {
     Put(Vec<Stored>),
     Touch(Vec<(Vec<u8>, Seq)>),
-    Cut,
+    /// Everything of the round was put.
+    Complete,
 }
 
-/// The thread that stores snapshots.
+/// A journal to be cut after a round.
+struct Cut {
+    shard: Shard,
+    here: Arc<AtomicBool>,
+    /// What the round is worth, see [`Shelf::completed`].
+    completed: Seq,
+}
+
+/// The threads that store snapshots and cut the journal behind them.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
 }
 
 impl Writer {
-    pub(super) fn start(shelf: Arc<dyn Shelf>, journal: Arc<dyn Journal>) -> std::io::Result<(Writer, JoinHandle<()>)> {
-        let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
-        let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
-            while let Some(Job { shard, here, work, done }) = waiting.blocking_recv() {
-                if !here.load(Ordering::Acquire) {
-                    continue;
-                }
-                let result = work.run(shard, &*shelf, &*journal);
-                if let Err(error) = &result {
-                    error!(shard = shard.0, %error, "snapshots not stored, the journal is kept");
-                }
-                let _ = done.send(result.is_ok());
-            }
-        })?;
-        Ok((Writer { jobs }, thread))
+    /// The threads end after the writer is dropped.
+    pub(super) fn start(
+        shelf: Arc<dyn Shelf>,
+        journal: Arc<dyn Journal>,
+    ) -> std::io::Result<(Writer, [JoinHandle<()>; 2])> {
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        let (cuts, complete) = mpsc::channel(CUTS_WAITING_MAX);
+        let name = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let kept = shelf.clone();
+        let storing = name("snapshots").spawn(move || store_all(waiting, &*kept, &cuts))?;
+        let cutting = name("cuts").spawn(move || cut_all(complete, &*shelf, &*journal))?;
+        Ok((Writer { jobs }, [storing, cutting]))
     }
 
     /// Hands work over, waiting while the writer is behind; the receiver says later whether it was done.
@@ -78,18 +87,34 @@ impl Writer {
     }
 }
 
-impl Work {
-    fn run(self, shard: Shard, shelf: &dyn Shelf, journal: &dyn Journal) -> Result<(), Error> {
-        match self {
-            Work::Put(snapshots) => shelf.put(shard, &snapshots),
-            Work::Touch(cells) => shelf.touch(shard, &cells),
-            Work::Cut => {
-                if let Some(to) = shelf.safe_to_cut(shard).filter(|to| *to > Seq::NONE) {
-                    debug!(shard = shard.0, %to, "journal may be cut");
-                    journal.truncate(crate::journal::Shard(shard.0), to);
-                }
-                Ok(())
-            }
+fn store_all(mut jobs: mpsc::Receiver<Job>, shelf: &dyn Shelf, cuts: &mpsc::Sender<Cut>) {
+    while let Some(Job { shard, here, work, done }) = jobs.blocking_recv() {
+        if !here.load(Ordering::Acquire) {
+            continue;
+        }
+        let result = match work {
+            Work::Put(snapshots) => shelf.put(shard, &snapshots).map(|()| true),
+            Work::Touch(cells) => shelf.touch(shard, &cells).map(|()| true),
+            // What the round is worth is seen before anything of the next one is put.
+            Work::Complete => Ok(match shelf.completed(shard).filter(|completed| *completed > Seq::NONE) {
+                Some(completed) => cuts.try_send(Cut { shard, here, completed }).is_ok(),
+                None => true,
+            }),
+        };
+        if let Err(error) = &result {
+            error!(shard = shard.0, %error, "snapshots not stored, the journal is kept");
+        }
+        let _ = done.send(result.unwrap_or(false));
+    }
+}
+
+fn cut_all(mut cuts: mpsc::Receiver<Cut>, shelf: &dyn Shelf, journal: &dyn Journal) {
+    while let Some(Cut { shard, here, completed }) = cuts.blocking_recv() {
+        let is_here = || here.load(Ordering::Acquire);
+        let safe = is_here().then(|| shelf.safe_to_cut(shard, completed)).flatten();
+        if let Some(to) = safe.filter(|to| *to > Seq::NONE && is_here()) {
+            debug!(shard = shard.0, %to, "journal may be cut");
+            journal.truncate(crate::journal::Shard(shard.0), to);
         }
     }
 }
@@ -143,7 +168,7 @@ pub(super) async fn round_if_due(shard: &Rc<ShardHost>, writer: &Writer, hooks: 
     }
 }
 
-/// Takes every cell of the shard that has changed; says whether all of the shard is stored.
+/// Takes every cell of the shard that has changed; says whether all of the shard is stored and the journal will be cut.
 pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Hooks) -> bool {
     let began = Instant::now();
     shard.take_entries();
@@ -169,13 +194,13 @@ pub(super) async fn round(shard: &Rc<ShardHost>, writer: &Writer, hooks: &dyn Ho
     if shard.is_leaving() {
         return false;
     }
-    if complete && writer.give(shard, Work::Cut).await.await == Ok(true) {
-        note_all_stored(shard);
-        hooks.snapshotted(shard.id(), count, round.bytes, began.elapsed());
-    } else {
+    if !complete {
         hooks.snapshot_failed(shard.id());
+        return false;
     }
-    complete
+    note_all_stored(shard);
+    hooks.snapshotted(shard.id(), count, round.bytes, began.elapsed());
+    writer.give(shard, Work::Complete).await.await == Ok(true)
 }
 
 /// Everything that the shard knows is in its snapshots at this moment: they are not old because nothing happens.

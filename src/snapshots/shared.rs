@@ -138,12 +138,21 @@ impl Shared {
         self.local.touch_all(shard, touches)
     }
 
-    /// After a complete round: puts a bundle if one is due, and says up to where the journal may be cut, which is behind
-    /// the older of two verified bundles; nothing while there are fewer.
+    /// A round of the shard is complete and nothing of the next was put yet: up to which record all of the shard is here.
     #[must_use]
-    pub fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
+    pub fn completed(&self, shard: Shard) -> Option<Seq> {
         let complete = self.local.covered(shard)?;
         self.completes().insert(shard, complete);
+        Some(complete)
+    }
+
+    /// After a round that was complete up to `completed`: puts a bundle if one is due, and says up to where the journal may
+    /// be cut, which is behind the older of two verified bundles; nothing while there are fewer. Takes as long as the
+    /// object store does; later rounds may go on meanwhile.
+    #[must_use]
+    pub fn safe_to_cut(&self, shard: Shard, completed: Seq) -> Option<Seq> {
+        let latest = self.completes().get(&shard).copied();
+        let complete = latest.map_or(completed, |latest| latest.max(completed));
         let known = self.writing().remove(&shard);
         let known = match known.map_or_else(|| self.look(shard), Ok) {
             Ok(written) => written,
@@ -186,7 +195,8 @@ impl Shared {
             return Ok(written);
         }
         let bundle = self.gather(shard)?;
-        if Some(bundle.seq()) <= written.newest() {
+        // Beyond what is complete, a round is half put: an actor that is new in it may be missing.
+        if bundle.seq() > complete || Some(bundle.seq()) <= written.newest() {
             return Ok(written);
         }
         let index = written.next();

@@ -11,12 +11,17 @@ use crate::nats::Nats as Servers;
 use crate::owner::{Owner, SHARDS, config, data, said, stampede, text, texts};
 use crate::process::until;
 
+/// After a complete round.
+fn safe_to_cut(owner: &Owner, shard: Shard) -> Option<Seq> {
+    owner.shared.safe_to_cut(shard, owner.shared.completed(shard)?)
+}
+
 /// Two bundles, and the journal cut behind the older.
 fn snapshots(owner: &Owner, shard: u16) {
     for _ in 0..2 {
         let seq = owner.append(shard, 10, "a");
         owner.shared.put_all(Shard(shard), &[Put { actor: b"desk", seq, bytes: b"state" }]).unwrap();
-        if let Some(to) = owner.shared.safe_to_cut(Shard(shard)) {
+        if let Some(to) = safe_to_cut(owner, Shard(shard)) {
             owner.journal.truncate(Shard(shard), to);
         }
     }
@@ -94,7 +99,7 @@ fn a_backup_under_load_holds_every_record_that_was_acknowledged_before_it() {
                 for shard in 0..SHARDS {
                     let seq = owner.append(shard, 3, "a");
                     owner.shared.put_all(Shard(shard), &[Put { actor: b"desk", seq, bytes: b"state" }]).unwrap();
-                    if let Some(cut) = owner.shared.safe_to_cut(Shard(shard)) {
+                    if let Some(cut) = safe_to_cut(&owner, Shard(shard)) {
                         owner.journal.truncate(Shard(shard), cut);
                     }
                 }

@@ -54,7 +54,7 @@ fn round(owner: &Owner, seq: Seq) -> Option<Seq> {
     let puts: Vec<Put<'_>> =
         actors.iter().zip(&states).map(|(actor, state)| Put { actor, seq, bytes: state.as_bytes() }).collect();
     owner.shared.put_all(S, &puts).unwrap();
-    let safe = owner.shared.safe_to_cut(S);
+    let safe = owner.shared.completed(S).and_then(|completed| owner.shared.safe_to_cut(S, completed));
     if let Some(to) = safe {
         owner.journal.truncate(S, to);
     }

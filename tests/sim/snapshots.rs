@@ -102,7 +102,7 @@ impl Shelf for Snapshots {
         Ok(())
     }
 
-    fn safe_to_cut(&self, shard: Shard) -> Option<Seq> {
+    fn completed(&self, shard: Shard) -> Option<Seq> {
         let cells = self.kept();
         let mine = cells.iter().filter(|((of, _), _)| *of == shard.0).map(|(_, kept)| {
             let sound: Vec<Seq> = kept.iter().filter(|kept| kept.is_sound()).map(|kept| kept.seq).collect();

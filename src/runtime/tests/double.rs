@@ -1,6 +1,7 @@
 //! A journal and a shelf in memory: the journal acknowledges, refuses or waits as the test wants.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use actors::ids;
@@ -190,9 +191,24 @@ type CellName = (u16, Vec<u8>);
 #[derive(Default)]
 pub(super) struct ShelfDouble {
     kept: Mutex<BTreeMap<CellName, Vec<Stored>>>,
+    /// Whether cuts wait, as for a slow upload, and how many do.
+    slow: Mutex<bool>,
+    fast: Condvar,
+    cuts: AtomicUsize,
 }
 
 impl ShelfDouble {
+    /// Whether cuts wait.
+    pub(super) fn hold_cuts(&self, holding: bool) {
+        *self.slow.lock().unwrap() = holding;
+        self.fast.notify_all();
+    }
+
+    /// How often it was asked what may be cut.
+    pub(super) fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::SeqCst)
+    }
+
     pub(super) fn clear(&self) {
         self.kept.lock().unwrap().clear();
     }
@@ -234,7 +250,13 @@ impl Shelf for ShelfDouble {
         Ok(())
     }
 
-    fn safe_to_cut(&self, shard: ids::Shard) -> Option<Seq> {
+    fn safe_to_cut(&self, _: ids::Shard, completed: Seq) -> Option<Seq> {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+        drop(self.fast.wait_while(self.slow.lock().unwrap(), |slow| *slow).unwrap());
+        Some(completed)
+    }
+
+    fn completed(&self, shard: ids::Shard) -> Option<Seq> {
         let kept = self.kept.lock().unwrap();
         let of_shard = kept.iter().filter(|((of, _), _)| *of == shard.0);
         of_shard.map(|(_, all)| if all.len() < 2 { Seq::NONE } else { all[0].seq }).min()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::format::encode_address;
-use super::super::{StartError, load};
+use super::super::{Shelf, StartError, load};
 use super::*;
 use crate::runtime::recovery::RecoveryError;
 
@@ -120,5 +120,28 @@ fn snapshots_that_are_gone_or_do_not_fit_are_refused_with_the_place() {
         shelf.clear();
         let gone = load(&*journal, &*shelf, &shards, 1).unwrap_err();
         assert!(matches!(gone, StartError::Recovery(RecoveryError::NoSnapshot { .. })), "{gone}");
+    });
+}
+
+#[test]
+fn snapshots_do_not_wait_for_a_slow_cut() {
+    run(async {
+        let (journal, shelf) = (Arc::new(JournalDouble::default()), Arc::new(ShelfDouble::default()));
+        let settings = Settings { snapshot_interval: Duration::from_millis(1), ..settings() };
+        let story = Story::start_with(&journal, &shelf, settings);
+        shelf.hold_cuts(true);
+        story.ask(create()).await.unwrap();
+        until(|| shelf.cuts() == 1).await;
+        let stored = || shelf.newest(Shard(0), &encode_address(&concert())).map(|(seq, _)| seq.0);
+        // Many more rounds than cuts may wait.
+        for round in 0..40 {
+            story.ask(rename(&round.to_string())).await.unwrap();
+            until(|| stored() >= Some(journal.last_of_shard_0())).await;
+        }
+        assert_eq!((shelf.cuts(), journal.records()), (1, 41), "nothing is cut meanwhile");
+        shelf.hold_cuts(false);
+        // A cut that found no place comes with a later round: nothing has to change for that.
+        until(|| journal.records() == 0).await;
+        story.runtime.stop().await;
     });
 }

@@ -90,7 +90,7 @@ impl Node {
         let states: Vec<(&Vec<u8>, Vec<u8>)> = self.counters.iter().map(|(actor, n)| (actor, state(*n))).collect();
         let puts: Vec<Put<'_>> = states.iter().map(|(actor, bytes)| Put { actor, seq, bytes }).collect();
         self.shared.put_all(S, &puts).unwrap();
-        if let Some(to) = self.shared.safe_to_cut(S) {
+        if let Some(to) = safe_to_cut(&self.shared) {
             self.fuse.step(|| {
                 world.records.retain(|seq, _| *seq > to.0);
                 world.cut = world.cut.max(to.0);
@@ -154,6 +154,11 @@ fn a_node_may_die_between_any_two_steps() {
     assert!(step > 40, "only {step} steps were enumerated");
 }
 
+/// After a complete round.
+fn safe_to_cut(shared: &Shared) -> Option<Seq> {
+    shared.safe_to_cut(S, shared.completed(S)?)
+}
+
 fn put(shared: &Shared, seq: u64, actors: &[(&[u8], u64)]) {
     let states: Vec<(&[u8], Vec<u8>)> = actors.iter().map(|(actor, n)| (*actor, state(*n))).collect();
     let puts: Vec<Put<'_>> = states.iter().map(|(actor, bytes)| Put { actor, seq: Seq(seq), bytes }).collect();
@@ -170,7 +175,7 @@ fn the_journal_is_kept_until_there_are_two_and_cut_behind_the_older() {
     let (_dir, shared) = node(&Memory::default(), Duration::ZERO);
     for (seq, safe) in [(10, None), (20, Some(10)), (30, Some(20)), (30, Some(20)), (40, Some(30))] {
         put(&shared, seq, &[(b"desk", seq)]);
-        assert_eq!(shared.safe_to_cut(S), safe.map(Seq), "at {seq}");
+        assert_eq!(safe_to_cut(&shared), safe.map(Seq), "at {seq}");
     }
 }
 
@@ -179,10 +184,30 @@ fn nothing_is_put_before_its_time_or_without_a_change() {
     let memory = Memory::default();
     let (_dir, shared) = node(&memory, Duration::from_secs(3600));
     put(&shared, 10, &[(b"desk", 1)]);
-    assert_eq!(shared.safe_to_cut(S), None);
+    assert_eq!(safe_to_cut(&shared), None);
     put(&shared, 20, &[(b"desk", 2)]);
-    assert_eq!(shared.safe_to_cut(S), None, "the second is not due");
+    assert_eq!(safe_to_cut(&shared), None, "the second is not due");
     assert_eq!(memory.content().heads.len(), 1);
+}
+
+#[test]
+fn a_bundle_never_shows_the_next_round_half_put() {
+    let memory = Memory::default();
+    let (_dir, shared) = node(&memory, Duration::ZERO);
+    put(&shared, 10, &[(b"desk", 1)]);
+    let completed = shared.completed(S).unwrap();
+    // Before the bundle is made, the next round has put one actor, and not yet the one that is new.
+    put(&shared, 20, &[(b"desk", 2)]);
+    assert_eq!(shared.safe_to_cut(S, completed), None);
+    assert!(memory.content().heads.is_empty(), "with this bundle, records of the new actor could be cut");
+    put(&shared, 20, &[(b"new", 1)]);
+    assert_eq!(safe_to_cut(&shared), None);
+    let found = verified_bundles(&*memory.user(Fuse::endless()), S).unwrap();
+    let actors = found.iter().map(|(_, bundle)| bundle.states().count());
+    assert_eq!(actors.collect::<Vec<_>>(), [2]);
+    // A late word about an earlier round makes a bundle of the latest that is complete.
+    put(&shared, 30, &[(b"desk", 3), (b"new", 2)]);
+    assert_eq!((shared.completed(S), shared.safe_to_cut(S, completed)), (Some(Seq(30)), Some(Seq(20))));
 }
 
 #[test]
@@ -191,7 +216,7 @@ fn a_bundle_that_rots_counts_for_nothing_and_is_the_first_to_be_replaced() {
     let (_first, shared) = node(&memory, Duration::ZERO);
     for seq in [10, 20] {
         put(&shared, seq, &[(b"desk", seq)]);
-        let _ = shared.safe_to_cut(S);
+        let _ = safe_to_cut(&shared);
     }
     let newest = object_name(S, 1);
     memory.content().chunks.values_mut().find(|(name, _, _)| *name == newest).unwrap().2[9] ^= 1;
@@ -199,7 +224,7 @@ fn a_bundle_that_rots_counts_for_nothing_and_is_the_first_to_be_replaced() {
     assert_eq!(next.actors(S).unwrap(), [b"desk".to_vec()]);
     assert_eq!(next.newest(S, b"desk").unwrap(), (Seq(10), state(10)), "the one before it");
     put(&next, 30, &[(b"desk", 30)]);
-    assert_eq!(next.safe_to_cut(S), Some(Seq(10)), "the sound one was kept");
+    assert_eq!(safe_to_cut(&next), Some(Seq(10)), "the sound one was kept");
     let found = verified_bundles(&*memory.user(Fuse::endless()), S).unwrap();
     assert_eq!(found.iter().map(|(_, bundle)| bundle.seq()).collect::<Vec<_>>(), [Seq(10), Seq(30)]);
 }
@@ -210,7 +235,7 @@ fn bundles_of_which_none_verifies_are_not_taken_for_none() {
     let (_first, shared) = node(&memory, Duration::ZERO);
     for seq in [10, 20] {
         put(&shared, seq, &[(b"desk", seq)]);
-        let _ = shared.safe_to_cut(S);
+        let _ = safe_to_cut(&shared);
     }
     memory.content().chunks.values_mut().for_each(|(_, _, bytes)| bytes[9] ^= 1);
     let (_dir, next) = node(&memory, Duration::ZERO);
@@ -226,16 +251,16 @@ fn of_two_writers_one_is_refused_and_looks_again() {
     let (_paused, old) = node(&memory, Duration::ZERO);
     for seq in [10, 20] {
         put(&old, seq, &[(b"desk", seq)]);
-        let _ = old.safe_to_cut(S);
+        let _ = safe_to_cut(&old);
     }
     let (_dir, new) = node(&memory, Duration::ZERO);
     for seq in [40, 50] {
         put(&new, seq, &[(b"desk", seq)]);
-        let _ = new.safe_to_cut(S);
+        let _ = safe_to_cut(&new);
     }
     put(&old, 30, &[(b"desk", 30)]);
-    assert_eq!(old.safe_to_cut(S), None, "its bundle would have replaced a newer one");
-    assert_eq!(old.safe_to_cut(S), Some(Seq(40)), "what is there by now");
+    assert_eq!(safe_to_cut(&old), None, "its bundle would have replaced a newer one");
+    assert_eq!(safe_to_cut(&old), Some(Seq(40)), "what is there by now");
     let found = verified_bundles(&*memory.user(Fuse::endless()), S).unwrap();
     assert_eq!(found.iter().map(|(_, bundle)| bundle.seq()).collect::<Vec<_>>(), [Seq(40), Seq(50)]);
 }
@@ -245,15 +270,15 @@ fn a_local_state_older_than_the_bundle_never_gets_a_later_number() {
     let memory = Memory::default();
     let (_dir, mine) = node(&memory, Duration::ZERO);
     put(&mine, 10, &[(b"desk", 1), (b"block", 1)]);
-    let _ = mine.safe_to_cut(S);
+    let _ = safe_to_cut(&mine);
     let (_other, other) = node(&memory, Duration::ZERO);
     put(&other, 20, &[(b"desk", 2), (b"block", 1), (b"new", 1)]);
-    let _ = other.safe_to_cut(S);
+    let _ = safe_to_cut(&other);
     // The shard comes back; nothing of it changes until the next round.
     assert_eq!(mine.actors(S).unwrap().len(), 3);
     assert_eq!(mine.newest(S, b"desk").unwrap(), (Seq(20), state(2)));
     mine.touch_all(S, &[(b"desk", Seq(25)), (b"block", Seq(25)), (b"new", Seq(25))]).unwrap();
-    assert_eq!(mine.safe_to_cut(S), Some(Seq(20)));
+    assert_eq!(safe_to_cut(&mine), Some(Seq(20)));
     assert_eq!(mine.newest(S, b"desk").unwrap(), (Seq(25), state(2)));
     assert_eq!(mine.newest(S, b"new").unwrap(), (Seq(25), state(1)));
 }
@@ -263,7 +288,7 @@ fn a_store_filled_by_half_a_round_is_not_taken_for_all_of_the_shard() {
     let memory = Memory::default();
     let (_other, other) = node(&memory, Duration::ZERO);
     put(&other, 20, &[(b"desk", 2), (b"new", 1)]);
-    let _ = other.safe_to_cut(S);
+    let _ = safe_to_cut(&other);
     let (_dir, mine) = node(&memory, Duration::ZERO);
     put(&mine, 30, &[(b"desk", 3)]);
     assert_eq!(mine.actors(S).unwrap(), [b"desk".to_vec(), b"new".to_vec()]);
@@ -278,5 +303,5 @@ fn without_an_answer_nothing_is_listed_and_nothing_cut() {
     let away = Shared::new(local, memory.user(Fuse::new(0, false)), Duration::ZERO);
     put(&away, 10, &[(b"desk", 1)]);
     assert!(away.actors(S).is_err());
-    assert_eq!(away.safe_to_cut(S), None);
+    assert_eq!(safe_to_cut(&away), None);
 }

@@ -80,7 +80,7 @@ impl World<Cluster> {
         };
         let cells: Vec<Stored> = bundle.cells.into_iter().map(stored).collect();
         self.site.shelf.put(shard, &cells).map_err(|error| error.to_string())?;
-        let to = self.site.shelf.safe_to_cut(shard).unwrap_or(Seq::NONE);
+        let to = self.site.shelf.completed(shard).unwrap_or(Seq::NONE);
         if self.site.stream.purge(shard, to) > 0 {
             self.coverage.count("journal: records cut");
         }

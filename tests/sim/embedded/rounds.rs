@@ -64,7 +64,7 @@ impl World<Embedded> {
         let complete = round.complete;
         *round = Round::default();
         if complete && node.group.is_empty() {
-            let to = self.site.snapshots.safe_to_cut(*id).unwrap_or(Seq::NONE);
+            let to = self.site.snapshots.completed(*id).unwrap_or(Seq::NONE);
             let mut journal = node.journal.log();
             journal.truncate(journal::Shard(id.0), to);
             let deleted = journal.delete_unneeded();
