@@ -222,7 +222,7 @@ impl Board {
             Folded::Gap => {
                 event.changed();
                 self.settings.observer.gap(&at);
-                tracing::warn!(event = %at.event, block = %at.block, "a change of a block is missing, its picture is awaited");
+                tracing::debug!(event = %at.event, block = %at.block, "a change of a block is missing, its picture is awaited");
                 if let Some(ask) = self.ask_picture.get() {
                     ask(Address::Block(at).shard(self.settings.shards));
                 }

@@ -26,24 +26,25 @@ mod owners;
 pub mod placement;
 pub mod presence;
 mod route;
+mod sightings;
 mod time;
 mod view;
 mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::address::Address;
 use actors::ids::Shard;
 use actors::message::Message;
-use actors::time::Millis;
+use actors::time::{Millis, Span};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::journal::jetstream::{JetStream, Owner as Writer};
-use crate::nats::Nats;
+use crate::journal::jetstream::JetStream;
+use crate::nats::{Answer, Away, Nats};
 use crate::runtime::{Beyond, FeedSink, Hosting, Router, Shelf};
 use bus::Bus;
 use distribution::Distribution;
@@ -52,8 +53,12 @@ use feed::Intake;
 use keeper::Keeper;
 use owners::Owners;
 use presence::{Heartbeat, NodeId, Phase};
+use sightings::Sightings;
 
 pub use view::{Happened, Member, ShardOwner, View};
+
+/// Shards that are read from the beginning at the same time.
+const COLD_MAX: usize = 4;
 
 /// How a node takes part. From `[cluster]` of the configuration.
 #[derive(Clone, Debug)]
@@ -130,6 +135,11 @@ struct Shared {
     reports: mpsc::UnboundedSender<Report>,
     /// Taken by the driver when it starts.
     reported: Mutex<Option<mpsc::UnboundedReceiver<Report>>>,
+    sightings: Mutex<Sightings>,
+    /// Messages between machines that wait for a shard's owner.
+    parked: Mutex<Vec<(Instant, Address, Message)>>,
+    /// How many shards may be read from the beginning at once.
+    cold: Arc<Semaphore>,
     counters: Counters,
     standing: watch::Sender<Standing>,
     fatal: watch::Sender<Option<String>>,
@@ -142,6 +152,7 @@ impl Cluster {
     pub fn new(parts: Parts) -> Self {
         let Parts { me, nats, journal, shelf, board, reachable, tasks, settings } = parts;
         let (reports, reported) = mpsc::unbounded_channel();
+        let lease = Span(u64::try_from(settings.lease.as_millis()).unwrap_or(u64::MAX));
         let bus = Bus::new(me.clone(), nats.name(), nats.client().clone(), tasks.clone(), settings.deadline);
         let shared = Shared {
             distribution: Arc::new(Distribution::new(board, settings.shards)),
@@ -151,6 +162,9 @@ impl Cluster {
             address: OnceLock::new(),
             local: OnceLock::new(),
             reported: Mutex::new(Some(reported)),
+            sightings: Mutex::new(Sightings::new(settings.shards, lease)),
+            parked: Mutex::default(),
+            cold: Arc::new(Semaphore::new(COLD_MAX)),
             counters: Counters::default(),
             standing: watch::Sender::new(Standing { phase: Phase::Joining, leased: false, whole: false }),
             fatal: watch::Sender::new(None),
@@ -194,7 +208,7 @@ impl Cluster {
         assert!(shared.local.set((router, hosting)).is_ok(), "a node joins once");
         assert!(shared.address.set(address).is_ok(), "a node joins once");
         let client = shared.nats.client();
-        let heartbeats = client.subscribe(shared.here()).await?;
+        let heartbeats = client.subscribe(shared.here("*")).await?;
         let feed = client.subscribe(format!("{}.feed.*", shared.nats.name())).await?;
         let packets = client.subscribe(bus::subject_of(shared.nats.name(), &shared.me)).await?;
         let own_feed = format!("{}.feed.{:x}", shared.nats.name(), shared.me.incarnation);
@@ -213,6 +227,11 @@ impl Cluster {
         let (done, gone) = oneshot::channel();
         self.shared.report(Report::Leave(done));
         let _ = gone.await;
+    }
+
+    /// Gives every shard up, whether or not others are ready for them: they take them over cold.
+    pub fn abandon(&self) {
+        self.shared.report(Report::Abandon);
     }
 
     /// This life of this node.
@@ -270,9 +289,29 @@ impl Shared {
         });
     }
 
-    /// Where heartbeats are told.
-    fn here(&self) -> String {
-        format!("{}.here", self.nats.name())
+    /// Where a node's heartbeats are told and stored; a dot in its name would be a level of the subject.
+    fn here(&self, node: &str) -> String {
+        format!("{}.meta.here.{}", self.nats.name(), node.replace('.', "="))
+    }
+
+    /// Tells a heartbeat; whether a quorum has stored it.
+    async fn tell_heartbeat(&self, heartbeat: Vec<u8>) -> bool {
+        let subject = self.here(&self.me.name);
+        matches!(self.nats.append(subject.into(), None, heartbeat.into()).await, Answer::Stored(_))
+    }
+
+    /// The last heartbeat of a node that a quorum has stored, from the stream's leader.
+    async fn stored_heartbeat(&self, node: &str) -> Result<Option<Heartbeat>, Away> {
+        let stored = self.nats.last(&self.nats.meta_stream(), &self.here(node)).await?;
+        Ok(stored.and_then(|stored| Heartbeat::decode(&stored.payload)))
+    }
+
+    fn sightings(&self) -> MutexGuard<'_, Sightings> {
+        self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Vec<(Instant, Address, Message)>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn address(&self) -> String {
@@ -294,10 +333,6 @@ impl Shared {
     fn report(&self, report: Report) {
         // The driver ends with the process.
         let _ = self.reports.send(report);
-    }
-
-    fn is_me(&self, writer: &Writer) -> bool {
-        writer.incarnation == self.me.incarnation && writer.name == self.me.name
     }
 
     /// The shard's cells are gone: nothing of it is written or told any more.
@@ -337,7 +372,7 @@ impl Shared {
     /// Whether the board has the whole picture of every shard that somebody owns.
     fn is_board_of_owned_whole(&self, now: Millis, keeper: &Keeper) -> bool {
         let intake = self.intake();
-        (0..self.settings.shards).map(Shard).all(|shard| intake.is_whole(shard) || keeper.owner(shard, now).is_none())
+        (0..).map(Shard).zip(keeper.owners(now)).all(|(shard, owner)| owner.is_none() || intake.is_whole(shard))
     }
 
     /// Owners say how far their feeds have come.
@@ -363,5 +398,9 @@ impl Beyond for Others {
         if let Some(shared) = self.0.upgrade() {
             shared.report(Report::Fenced { shard });
         }
+    }
+
+    fn may_answer(&self, shard: Shard) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.owners.may_answer(shard, crate::clock::monotonic()))
     }
 }

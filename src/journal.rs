@@ -101,8 +101,9 @@ pub trait Journal: Send + Sync + 'static {
     /// it is durable. The append is under way when this returns, whether the future is polled or dropped.
     ///
     /// # Errors
-    /// [`AppendError::Fenced`] and [`AppendError::Unavailable`]: surely not written. [`AppendError::Unknown`]: it may
-    /// be found by a later replay or not; the caller must not report success or failure before it has looked.
+    /// [`AppendError::Fenced`] and [`AppendError::Unavailable`]: surely not written. [`AppendError::Unknown`]
+    /// and [`AppendError::Unanswered`]: it may be found by a later replay or not; the caller must not report success or
+    /// failure before it has looked.
     fn append(&self, shard: Shard, after: Seq, record: Vec<u8>) -> BoxFuture<'static, Result<Seq, AppendError>>;
 
     /// Visits every durable record of the named shards that comes after the given one, in order within each shard,
@@ -121,9 +122,14 @@ pub trait Journal: Send + Sync + 'static {
     /// The number of the last durable record of `shard`, as far as this handle knows; [`Seq::NONE`] if there is none.
     fn last(&self, shard: Shard) -> Seq;
 
-    /// Whether the journal takes appends, and how much space is left. Changes can be awaited; on
-    /// [`Status::Stopped`] the node must stop.
+    /// Whether the journal takes appends, and how much space is left. Changes can be awaited, those of
+    /// [`Journal::status_of`] too; on [`Status::Stopped`] the node must stop.
     fn health(&self) -> watch::Receiver<Health>;
+
+    /// What the journal does with an append to this shard: the same as with any, unless shards can be away one by one.
+    fn status_of(&self, _shard: Shard) -> Status {
+        self.health().borrow().status.clone()
+    }
 }
 
 /// Why a record was not acknowledged.
@@ -149,6 +155,9 @@ pub enum AppendError {
         /// What failed.
         reason: String,
     },
+    /// The journal was closed, or the process began to end, while the record was under way: it may be durable or not. That
+    /// somebody else has written is not said by that.
+    Unanswered,
 }
 
 /// Why a journal does not take a record.
@@ -191,6 +200,7 @@ impl fmt::Display for AppendError {
             }
             AppendError::Unavailable { reason } => write!(f, "journal unavailable: {reason}"),
             AppendError::Unknown { reason } => write!(f, "journal outcome unknown: {reason}"),
+            AppendError::Unanswered => write!(f, "journal was closed before it answered"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the client, the checks of the servers, the streams and the deployment's record. Knows no shard's content and
 //! decides about no append; the journal, the cluster's bus and the shared snapshots build on it.
 //!
+//! - [`connection`]: makes it, and knows whether it is there.
 //! - [`messages`]: conditional appends and reads from a stream's leader, lean because they are the hot path.
 //! - [`checks`]: version, JetStream, sizes, durability as far as servers tell it.
 //! - [`streams`]: which streams there are and how they must be set; compared, never altered.
@@ -10,6 +11,7 @@
 //! - [`deployment`]: the settings all nodes share, and the rule that nothing is silently created twice.
 
 mod checks;
+mod connection;
 mod deployment;
 mod messages;
 mod options;
@@ -19,15 +21,13 @@ mod walk;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::connection::State;
+use async_nats::Client;
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, Event};
 use bytes::Bytes;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
 
 pub use checks::Version;
 pub use deployment::{Deployment, Settings, remembered};
@@ -95,18 +95,12 @@ struct Inner {
     client: Client,
     jetstream: jetstream::Context,
     options: Options,
-    connected: watch::Receiver<bool>,
+    connected: watch::Sender<bool>,
     /// Why the servers must not be trusted any more, found out after a reconnection.
     distrust: watch::Sender<Option<String>>,
     /// What the servers were found to hold when this node joined.
     deployment: std::sync::OnceLock<String>,
 }
-
-/// Longest pause between two tries to connect again: a failover must not wait for it.
-const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(250);
-
-/// Pause before the servers are looked at again after a reconnection, when they did not answer.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Nats {
     /// Connects to any of the seeds and looks at every server that can be seen.
@@ -114,19 +108,18 @@ impl Nats {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(options: &Options) -> Result<Nats, ConnectError> {
-        let (told, connected) = watch::channel(false);
-        let client = open(options, told).await?;
+        let (client, hints) = connection::open(options).await?;
         let jetstream = ContextBuilder::new().timeout(options.timeout).build(client.clone());
         let nats = Nats(Arc::new(Inner {
             client,
             jetstream,
             options: options.clone(),
-            connected,
+            connected: watch::Sender::new(true),
             distrust: watch::Sender::new(None),
             deployment: std::sync::OnceLock::new(),
         }));
         checks::of_servers(&nats).await?;
-        tokio::spawn(look_after_reconnections(Arc::downgrade(&nats.0), nats.connected()));
+        connection::look_after(&nats, hints);
         Ok(nats)
     }
 
@@ -177,10 +170,11 @@ impl Nats {
         &self.0.options
     }
 
-    /// Whether there is a connection.
+    /// Whether there is a connection, right within a tenth of a second. A reconnection is told as a change too, even if the
+    /// time without it was not noticed.
     #[must_use]
     pub fn connected(&self) -> watch::Receiver<bool> {
-        self.0.connected.clone()
+        self.0.connected.subscribe()
     }
 
     /// Why the servers must not be written to although they answer: too old, or without the deployment's data.
@@ -216,70 +210,4 @@ impl Nats {
             Err(_) => Err(Away::new("test append", format!("not stored within {deadline:?}"))),
         }
     }
-}
-
-async fn open(options: &Options, told: watch::Sender<bool>) -> Result<Client, ConnectError> {
-    let wanted = options.to_client().await?;
-    let connected = Arc::new(told);
-    let told = Arc::clone(&connected);
-    let wanted = wanted
-        .reconnect_delay_callback(|tries| {
-            let doublings = u32::try_from(tries).unwrap_or(u32::MAX).min(8);
-            RECONNECT_PAUSE_MAX.min(Duration::from_millis(1) * (1 << doublings))
-        })
-        .event_callback(move |event| {
-            hear(&event, &told);
-            std::future::ready(())
-        });
-    let client = wanted.connect(&options.seeds).await.map_err(|error| {
-        ConnectError::Unreachable(format!("no NATS server of `cluster.seeds` {:?} lets us in: {error}", options.seeds))
-    })?;
-    // The event that says so may come a moment later.
-    connected.send_replace(client.connection_state() == State::Connected);
-    Ok(client)
-}
-
-fn hear(event: &Event, connected: &watch::Sender<bool>) {
-    match event {
-        Event::Connected => {
-            info!("connected to NATS");
-            connected.send_replace(true);
-        }
-        Event::Disconnected | Event::Closed => {
-            warn!(%event, "no connection to NATS");
-            connected.send_replace(false);
-        }
-        Event::SlowConsumer(_) => warn!(%event, "messages from NATS were dropped because they came too fast"),
-        Event::ServerError(_) | Event::ClientError(_) => warn!(%event, "NATS"),
-        Event::LameDuckMode | Event::Draining => info!(%event, "NATS"),
-    }
-}
-
-/// Servers may be replaced while a node runs: after every reconnection they have to stand the same tests again.
-async fn look_after_reconnections(inner: Weak<Inner>, mut connected: watch::Receiver<bool>) {
-    // The first connection is looked at by whoever makes it.
-    while connected.changed().await.is_ok() {
-        while *connected.borrow_and_update() {
-            let Some(inner) = inner.upgrade() else { return };
-            let nats = Nats(inner);
-            match look(&nats).await {
-                Ok(()) => {
-                    nats.0.distrust.send_if_modified(|distrust| distrust.take().is_some());
-                    break;
-                }
-                Err(ConnectError::Unsuitable(reason)) => {
-                    error!(reason, "NATS must not be written to");
-                    nats.0.distrust.send_replace(Some(reason));
-                }
-                Err(ConnectError::Unreachable(_)) => {}
-            }
-            drop(nats);
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-}
-
-async fn look(nats: &Nats) -> Result<(), ConnectError> {
-    checks::of_this_server(nats)?;
-    nats.still_there().await
 }

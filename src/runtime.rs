@@ -24,7 +24,7 @@
 //! - *Another node has written* to a shard: it leaves this one, and those who wait hear `Elsewhere`. A node that is alone stops.
 //! - *The journal cannot be reached*: an append stays unresolved, reads go on, commands are refused until it answers.
 //!
-//! Which shards live on a node is said while it runs ([`Runtime::adopt`], [`Runtime::release`], [`Runtime::drop_shard`]); an
+//! Which shards live on a node is said while it runs ([`Hosting::adopt`], [`Hosting::release`], [`Hosting::drop_shard`]); an
 //! embedded node has all of them from start to stop. What is for a shard that lives elsewhere goes to [`Beyond`].
 //!
 //! Without I/O, and driven by the simulation as well: [`commit`] (order and release), [`recovery`] (state from bytes),
@@ -64,7 +64,6 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use actors::ids::Shard;
 use actors::policy::Policy;
-use actors::time::Millis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
@@ -76,7 +75,7 @@ pub use router::Router;
 pub use seams::{Alone, Beyond, Committed, FeedSink, Hooks, NoHooks, Outward};
 pub use shelf::{Shelf, Stored};
 
-use crate::journal::{Journal, Seq};
+use crate::journal::Journal;
 use control::Control;
 use host::{Host, Node};
 use recovery::Restored;
@@ -211,26 +210,6 @@ impl Runtime {
     #[must_use]
     pub fn hosting(&self) -> Hosting {
         Hosting::new(self.router.clone())
-    }
-
-    /// See [`Hosting::adopt`].
-    pub fn adopt(&self, restored: Restored, floor: Millis) -> impl Future<Output = bool> + Send + use<> {
-        self.hosting().adopt(restored, floor)
-    }
-
-    /// See [`Hosting::release`].
-    pub fn release(&self, shard: Shard) -> impl Future<Output = Option<Seq>> + Send + use<> {
-        self.hosting().release(shard)
-    }
-
-    /// See [`Hosting::drop_shard`].
-    pub fn drop_shard(&self, shard: Shard) {
-        self.hosting().drop_shard(shard);
-    }
-
-    /// See [`Hosting::pictures`].
-    pub fn pictures(&self, shard: Shard) -> impl Future<Output = bool> + Send + use<> {
-        self.hosting().pictures(shard)
     }
 
     /// Lets nobody in any more, lets finish what was let in, takes the last snapshots and ends the threads. The journal is

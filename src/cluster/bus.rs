@@ -68,6 +68,7 @@ struct Waiting {
 /// The way to one node.
 struct Line {
     subject: String,
+    since: Instant,
     out: Mutex<Out>,
     filled: Notify,
     closed: AtomicBool,
@@ -139,12 +140,16 @@ impl Bus {
         }
     }
 
-    /// A node is gone: what was asked of it is unknown, and nothing more is sent to it.
+    /// A node is not alive: what was asked of it is unknown, and what is put on its line is not sent, once the line is older
+    /// than any ask. A younger one may lead to a node that this one has not heard of yet.
     pub(super) fn lost(&self, node: &NodeId) {
-        if let Some(line) = self.lines.write().unwrap_or_else(PoisonError::into_inner).remove(node) {
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get(node).filter(|line| line.since.elapsed() > self.deadline) {
             line.closed.store(true, Ordering::Release);
             line.filled.notify_one();
+            lines.remove(node);
         }
+        drop(lines);
         let mut waiting = self.waiting();
         let asked: Vec<u64> = waiting.iter().filter(|(_, ask)| ask.to == *node).map(|(id, _)| *id).collect();
         asked.iter().for_each(|id| drop(waiting.remove(id)));
@@ -189,7 +194,13 @@ impl Line {
     fn new(subject: String, me: &NodeId) -> Self {
         let out =
             Out { full: std::collections::VecDeque::new(), open: Packet::new(me), opened: Instant::now(), bytes: 0 };
-        Self { subject, out: Mutex::new(out), filled: Notify::new(), closed: AtomicBool::new(false) }
+        Self {
+            subject,
+            since: Instant::now(),
+            out: Mutex::new(out),
+            filled: Notify::new(),
+            closed: AtomicBool::new(false),
+        }
     }
 
     fn put(&self, me: &NodeId, item: &Item) -> bool {

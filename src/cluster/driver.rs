@@ -4,41 +4,48 @@
 //! shard comes and goes:
 //!
 //! ```text
-//!  claim:    read the leader's tail · append the claim · fold what is missing · open the feed · adopt · owner
+//!  claim:    read the leader's tail · wait until its owner's lease is over · append the claim · fold what is missing ·
+//!            open the feed · adopt · owner
 //!  release:  shut the door · finish what was let in · forget the journal's handle · close the feed · nobody's
 //! ```
 //!
-//! It decides nothing: who should own what is the keeper's, who may write is the journal's.
+//! Whatever comes in, the keeper looks around at most once in [`LOOK_MIN`]: a hundred shards that move are a few looks.
 
 mod steps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actors::ids::Shard;
 use actors::time::{Millis, Span};
 use foldhash::fast::RandomState;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::Shared;
 use super::follow::{Follower, Source};
 use super::keeper::{Keeper, Order, Progress, Role, Settings};
-use super::owners::Owner;
 use super::presence::{Heartbeat, NodeId, Phase};
 use super::time::{Offsets, timekeepers};
 use super::view::{Member, ShardOwner, View};
 use crate::clock;
 use crate::journal::Journal as _;
 
-/// How often the keeper looks around.
-const TICK: Duration = Duration::from_millis(50);
+/// Least time between two looks around.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+
+/// Time between two looks around when nothing happens.
+const LOOK_MAX: Duration = Duration::from_millis(50);
 
 /// Heartbeats in a lease.
 const BEATS_PER_LEASE: u32 = 6;
+
+/// Heartbeats and reports that are taken between two looks, at most.
+const TAKEN_MAX: usize = 1024;
 
 /// What a step came to.
 #[derive(Debug)]
@@ -53,14 +60,16 @@ pub(super) enum Report {
     Released { shard: Shard },
     /// The journal refused this node's append.
     Fenced { shard: Shard },
-    /// The journal says that a shard is still this node's.
-    Trusted { shard: Shard, epoch: u64 },
-    /// The journal says that it is not.
-    Lost { shard: Shard },
+    /// A shard has proved that it is still this node's, after so many lapses of the lease.
+    Trusted { shard: Shard, epoch: u64, lapse: u64 },
+    /// A quorum has stored this node's heartbeat.
+    Stored { number: u64 },
     /// The board misses something of a shard.
     Doubt { shard: Shard },
     /// The node wants to go: told when it owns nothing any more, or nobody is there to take it.
     Leave(oneshot::Sender<()>),
+    /// The node has waited long enough for others to be ready.
+    Abandon,
 }
 
 /// See the module's charter.
@@ -70,6 +79,10 @@ pub(super) struct Driver {
     followers: HashMap<Shard, Follower, RandomState>,
     offsets: Offsets,
     leaving: Vec<oneshot::Sender<()>>,
+    /// How often the lease has lapsed.
+    lapses: u64,
+    /// Something happened that the keeper has not looked at.
+    unseen: bool,
     /// Something changed that others should hear before the next beat is due.
     news: bool,
 }
@@ -84,6 +97,8 @@ impl Driver {
             followers: HashMap::default(),
             offsets: Offsets::default(),
             leaving: Vec::new(),
+            lapses: 0,
+            unseen: true,
             news: true,
         }
     }
@@ -94,89 +109,107 @@ impl Driver {
         mut heartbeats: async_nats::Subscriber,
         mut reports: mpsc::UnboundedReceiver<Report>,
     ) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beats = tokio::time::interval(self.shared.settings.lease / BEATS_PER_LEASE);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked = Instant::now();
         loop {
+            let look_at = looked + if self.unseen { LOOK_MIN } else { LOOK_MAX };
             tokio::select! {
                 biased;
-                message = heartbeats.next() => match message.map(|message| Heartbeat::decode(&message.payload)) {
-                    Some(Some(heartbeat)) => self.hear(heartbeat),
-                    Some(None) => warn!("heartbeat of another version ignored"),
+                _ = beats.tick() => self.news = true,
+                () = tokio::time::sleep_until(look_at) => {
+                    looked = Instant::now();
+                    self.look();
+                }
+                message = heartbeats.next() => match message {
+                    Some(message) => self.hear(&message),
                     None => return,
                 },
                 Some(report) = reports.recv() => self.note(report),
-                _ = beats.tick() => self.news = true,
-                _ = ticks.tick() => self.tick(),
+            }
+            for _ in 0..TAKEN_MAX {
+                match (reports.try_recv(), heartbeats.next().now_or_never()) {
+                    (Err(_), None) => break,
+                    (report, message) => {
+                        report.into_iter().for_each(|report| self.note(report));
+                        message.flatten().iter().for_each(|message| self.hear(message));
+                    }
+                }
             }
             if std::mem::take(&mut self.news) {
-                self.refresh();
-                self.beat().await;
+                self.beat();
             }
         }
     }
 
-    fn hear(&mut self, heartbeat: Heartbeat) {
-        let now = clock::monotonic();
-        if heartbeat.node != *self.keeper.me() {
-            self.offsets.note(&heartbeat, clock::now());
-        }
-        let known = self.keeper.alive(now).find(|peer| peer.node == heartbeat.node);
-        let epochs = |heartbeat: &Heartbeat| -> Vec<(u16, u64)> {
-            heartbeat.owned.iter().map(|owned| (owned.shard, owned.epoch)).collect()
+    fn hear(&mut self, message: &async_nats::Message) {
+        let Some(heartbeat) = Heartbeat::decode(&message.payload) else {
+            warn!(subject = %message.subject, "heartbeat of another version ignored");
+            return;
         };
-        let moved = known.is_none_or(|known| known.phase != heartbeat.phase || epochs(known) != epochs(&heartbeat));
-        let orders = self.keeper.hear(now, heartbeat);
-        // Trust is taken back before the longer lease is seen.
-        self.carry_out(orders);
-        self.shared.owners.set_lease(self.keeper.lease_until());
-        if moved {
-            self.tick();
+        if heartbeat.node == self.shared.me {
+            return;
         }
+        let now = clock::monotonic();
+        self.offsets.note(&heartbeat, clock::now());
+        self.shared.sightings().note(&heartbeat, now);
+        self.unseen = true;
+        let orders = self.keeper.hear(now, heartbeat);
+        self.carry_out(orders);
     }
 
     fn note(&mut self, report: Report) {
-        self.news = true;
+        let now = clock::monotonic();
+        self.unseen = true;
         match report {
             Report::Owns { shard, epoch } => {
-                let doubts = self.keeper.owns(shard, epoch);
-                self.shared.owners.set_trusted(shard, doubts.is_empty());
-                self.carry_out(doubts);
+                let orders = self.keeper.owns(shard, epoch);
+                self.shared.owners.set_trusted(shard, orders.is_empty());
+                self.carry_out(orders);
+                self.news = true;
             }
-            Report::ClaimFailed { shard } => self.keeper.claim_failed(shard),
-            Report::ClaimLost { shard } => self.keeper.lost(shard, clock::monotonic()),
+            Report::ClaimFailed { shard } => self.keeper.claim_failed(shard, now),
+            Report::ClaimLost { shard } => self.keeper.lost(shard, now),
             Report::Released { shard } => {
-                self.shared.counters.handoffs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.shared.counters.handoffs.fetch_add(1, Ordering::Relaxed);
                 self.keeper.released(shard);
+                self.news = true;
             }
             Report::Fenced { shard } => {
                 warn!(shard = shard.0, "shard was taken over by another node, dropped");
-                self.shared.counters.fenced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.shared.counters.fenced.fetch_add(1, Ordering::Relaxed);
                 self.shared.give_up(shard);
-                self.keeper.lost(shard, clock::monotonic());
+                self.keeper.lost(shard, now);
+                self.news = true;
             }
-            Report::Trusted { shard, epoch } => {
+            Report::Trusted { shard, epoch, lapse } if lapse == self.lapses => {
                 self.keeper.trusted(shard, epoch);
                 let trusted = matches!(self.keeper.role(shard), Role::Owning { trusted: true, .. });
                 self.shared.owners.set_trusted(shard, trusted);
             }
-            Report::Lost { shard } => {
-                warn!(shard = shard.0, "shard found another owner while this node was away, dropped");
-                self.shared.drop_shard(shard);
-                self.keeper.lost(shard, clock::monotonic());
+            // It was proved before the lease lapsed once more.
+            Report::Trusted { .. } => {}
+            Report::Stored { number } => {
+                let orders = self.keeper.stored(now, number);
+                self.lapses += u64::from(!orders.is_empty());
+                // Trust is taken back before the longer lease is seen.
+                self.carry_out(orders);
+                self.shared.owners.set_lease(self.keeper.lease_until());
             }
             Report::Doubt { shard } => self.shared.intake().doubt(shard),
             Report::Leave(done) => {
                 self.keeper.leave();
                 self.leaving.push(done);
+                self.news = true;
             }
+            Report::Abandon => self.keeper.abandon(),
         }
-        self.tick();
     }
 
-    fn tick(&mut self) {
+    /// Looks around: what follows from all that happened since the last look.
+    fn look(&mut self) {
         let now = clock::monotonic();
+        self.unseen = false;
         for (shard, follower) in &self.followers {
             let (seq, warm) = follower.come();
             self.keeper.followed(*shard, seq, warm);
@@ -188,12 +221,11 @@ impl Driver {
             self.serve(now);
         }
         let orders = self.keeper.tick(now);
-        self.news |= !orders.is_empty();
         self.carry_out(orders);
-        self.refresh();
+        self.refresh(now);
         self.ask_for_pictures();
         if self.keeper.phase() == Phase::Serving {
-            clock::shift(self.offsets.slew(&self.alive()));
+            clock::shift(self.offsets.slew(&self.serving()));
         }
         let alone = !self.keeper.alive(now).any(|peer| peer.phase == Phase::Serving);
         if self.keeper.phase() == Phase::Leaving && (self.keeper.owned() == 0 || alone) {
@@ -207,17 +239,20 @@ impl Driver {
     /// Joins those who serve: with their time, and with a share of the shards.
     fn serve(&mut self, now: Millis) {
         let joining = self.keeper.alive(now).filter(|peer| peer.phase == Phase::Joining).map(|peer| &peer.node);
-        let shift = self.offsets.joining(&timekeepers(self.keeper.me(), self.alive(), joining));
+        let serving = self.serving();
+        let nodes = serving.len() + 1;
+        let shift = self.offsets.joining(&timekeepers(self.keeper.me(), serving, joining));
         if shift != 0 {
             info!(shift_ms = shift, "this node's clock is not the cluster's, the cluster's is taken");
             clock::shift(shift);
         }
-        info!(nodes = self.alive().len() + 1, "joined the cluster");
+        info!(nodes, "joined the cluster");
         self.keeper.serve(now);
         self.news = true;
     }
 
-    fn alive(&self) -> Vec<NodeId> {
+    /// The others that serve.
+    fn serving(&self) -> Vec<NodeId> {
         let serving = self.keeper.alive(clock::monotonic()).filter(|peer| peer.phase == Phase::Serving);
         serving.map(|peer| peer.node.clone()).collect()
     }
@@ -227,22 +262,26 @@ impl Driver {
             let shared = self.shared.clone();
             match order {
                 Order::Follow(shard) => {
-                    let (journal, shelf) = (shared.journal.clone(), shared.shelf.clone());
-                    self.followers.insert(shard, Follower::start(Source { shard, journal, shelf }));
+                    let (journal, shelf, cold) = (shared.journal.clone(), shared.shelf.clone(), shared.cold.clone());
+                    let follower = Follower::start(&shared.tasks, Source { shard, journal, shelf, cold });
+                    self.followers.insert(shard, follower);
                 }
                 Order::Unfollow(shard) => drop(self.followers.remove(&shard)),
                 Order::Claim(shard) => match self.followers.remove(&shard) {
-                    Some(follower) => drop(tokio::spawn(steps::claim(shared, shard, follower))),
-                    None => self.keeper.claim_failed(shard),
+                    Some(follower) => {
+                        let claim = steps::claim(shared.clone(), shard, follower);
+                        drop(shared.tasks.spawn(claim));
+                    }
+                    None => self.keeper.claim_failed(shard, clock::monotonic()),
                 },
-                Order::Release(shard) => drop(tokio::spawn(steps::release(shared, shard))),
+                Order::Release(shard) => drop(shared.tasks.spawn(steps::release(shared.clone(), shard))),
                 Order::Drop(shard) => {
                     warn!(shard = shard.0, "shard has another owner under a later epoch, dropped");
                     shared.drop_shard(shard);
                 }
                 Order::Verify(shard) => {
                     shared.owners.set_trusted(shard, false);
-                    drop(tokio::spawn(steps::verify(shared, shard)));
+                    drop(shared.tasks.spawn(steps::verify(shared.clone(), shard, self.lapses)));
                 }
                 Order::Namesake(other) => {
                     error!(%other, "another node has this node's name, this one stops");
@@ -253,23 +292,25 @@ impl Driver {
     }
 
     /// Shows everybody else in this process how things stand.
-    fn refresh(&mut self) {
-        let now = clock::monotonic();
-        let mut news = false;
-        for shard in (0..self.shared.settings.shards).map(Shard) {
-            let owner = self.keeper.owner(shard, now).map(|(node, epoch)| Owner { node: node.clone(), epoch });
-            self.shared.set_reachable(shard, owner.is_some());
-            news |= self.shared.owners.set(shard, owner);
+    fn refresh(&mut self, now: Millis) {
+        let (shared, mut news) = (&self.shared, false);
+        for (shard, owner) in (0..).map(Shard).zip(self.keeper.owners(now)) {
+            let answers = match owner {
+                Some((node, _)) if *node == shared.me => shared.owners.may_answer(shard, now),
+                owner => owner.is_some(),
+            };
+            shared.set_reachable(shard, answers);
+            news |= shared.owners.set(shard, owner);
         }
         if news {
-            self.shared.owners.tell();
+            shared.owners.tell();
+            shared.unpark();
         }
-        let alive: Vec<NodeId> = self.keeper.alive(now).map(|peer| peer.node.clone()).collect();
-        self.shared.distribution.set_heard(!alive.is_empty());
-        self.shared.bus.nodes().iter().filter(|node| !alive.contains(node)).for_each(|node| self.shared.bus.lost(node));
-        self.shared.expect_feeds(self.keeper.alive(now), now);
-        self.shared.set_standing(self.keeper.phase(), now < self.keeper.lease_until());
-        self.shared.view.store(Arc::new(self.view()));
+        let alive: Vec<&NodeId> = self.keeper.alive(now).map(|peer| &peer.node).collect();
+        shared.distribution.set_heard(!alive.is_empty());
+        shared.bus.nodes().iter().filter(|node| !alive.contains(node)).for_each(|node| shared.bus.lost(node));
+        shared.expect_feeds(self.keeper.alive(now), now);
+        shared.set_standing(self.keeper.phase(), now < self.keeper.lease_until());
     }
 
     fn ask_for_pictures(&self) {
@@ -280,59 +321,59 @@ impl Driver {
         }
     }
 
-    async fn beat(&mut self) {
-        if !*self.shared.nats.connected().borrow() {
-            return;
-        }
-        let (shared, now) = (&self.shared, clock::monotonic());
+    /// Tells all others how things stand here, by an append that renews this node's lease when a quorum has it.
+    fn beat(&mut self) {
+        let (shared, now) = (self.shared.clone(), clock::monotonic());
+        shared.view.store(Arc::new(self.view(now)));
         let progress = |shard: Shard| Progress {
             seq: shared.journal.last(crate::journal::Shard(shard.0)),
             feed: shared.distribution.number(shard),
         };
         let mut heartbeat = self.keeper.heartbeat(now, progress);
         (heartbeat.now, heartbeat.address) = (clock::now(), shared.address());
-        if let Err(error) = shared.nats.client().publish(shared.here(), heartbeat.encode().into()).await {
-            warn!(%error, "heartbeat not sent");
-        }
+        let told = heartbeat.encode();
+        drop(self.shared.tasks.spawn(async move {
+            if shared.tell_heartbeat(told).await {
+                shared.report(Report::Stored { number: heartbeat.number });
+            }
+        }));
     }
 
-    fn view(&self) -> View {
-        let now = clock::monotonic();
-        let mut nodes =
-            vec![Member { node: self.shared.me.clone(), phase: self.keeper.phase(), address: self.shared.address() }];
+    fn view(&self, now: Millis) -> View {
+        let (phase, address) = (self.keeper.phase(), self.shared.address());
+        let mut nodes = vec![Member { node: self.shared.me.clone(), phase, address }];
         nodes.extend(self.keeper.alive(now).map(|peer| Member {
             node: peer.node.clone(),
             phase: peer.phase,
             address: peer.address.clone(),
         }));
         nodes.sort_by(|a, b| a.node.cmp(&b.node));
-        let shards = (0..self.shared.settings.shards).map(|shard| self.shard_view(Shard(shard))).collect();
+        let owners = self.keeper.owners(now);
+        let mut shards: Vec<ShardOwner> =
+            (0..).map(Shard).zip(&owners).map(|(shard, owner)| self.owned(shard, *owner)).collect();
+        for peer in self.keeper.alive(now) {
+            for owned in &peer.owned {
+                if let Some(shard) = shards.get_mut(usize::from(owned.shard)) {
+                    shard.seq = shard.seq.max(owned.seq);
+                }
+            }
+            for followed in &peer.followed {
+                if let Some(shard) = shards.get_mut(usize::from(followed.shard)) {
+                    shard.followed_by(&peer.node.name, followed.seq);
+                }
+            }
+        }
+        for (shard, follower) in &self.followers {
+            shards[usize::from(shard.0)].followed_by(&self.shared.me.name, follower.come().0.0);
+        }
         View { nodes, shards }
     }
 
-    fn shard_view(&self, shard: Shard) -> ShardOwner {
-        let now = clock::monotonic();
-        let owner = self.keeper.owner(shard, now).map(|(node, epoch)| (node.name.clone(), epoch));
-        let told = self
-            .keeper
-            .alive(now)
-            .flat_map(|peer| &peer.owned)
-            .find(|owned| owned.shard == shard.0)
-            .map(|owned| owned.seq);
-        let seq = match self.keeper.role(shard) {
-            Role::Owning { .. } | Role::Releasing { .. } => self.shared.journal.last(crate::journal::Shard(shard.0)).0,
-            Role::Idle | Role::Following { .. } | Role::Claiming { .. } => told.unwrap_or(0),
-        };
-        let mine = self.followers.get(&shard).map(|follower| follower.come().0.0);
-        let theirs = self.keeper.alive(now).filter_map(|peer| {
-            peer.followed
-                .iter()
-                .find(|followed| followed.shard == shard.0)
-                .map(|followed| (peer.node.name.clone(), followed.seq))
-        });
-        let followers = theirs.chain(mine.map(|seq| (self.shared.me.name.clone(), seq)));
-        let follower = followers.max_by_key(|(_, seq)| *seq);
-        ShardOwner { shard, owner, seq, follower }
+    /// A shard as its owner has it, if that is this node.
+    fn owned(&self, shard: Shard, owner: Option<(&NodeId, u64)>) -> ShardOwner {
+        let mine = owner.is_some_and(|(node, _)| *node == self.shared.me);
+        let seq = if mine { self.shared.journal.last(crate::journal::Shard(shard.0)).0 } else { 0 };
+        ShardOwner { shard, owner: owner.map(|(node, epoch)| (node.name.clone(), epoch)), seq, follower: None }
     }
 }
 

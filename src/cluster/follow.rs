@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::ids::Shard;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::{debug, error};
 
-use crate::journal::jetstream::{JetStream, Kind, Position};
+use crate::journal::jetstream::{JetStream, Kind, Position, ReadError};
 use crate::journal::{self, Seq};
 use crate::runtime::Shelf;
 use crate::runtime::follow::Following;
@@ -22,11 +23,17 @@ use crate::runtime::recovery::Restored;
 /// Wait before a shard that could not be read is read again.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// Least time between two log lines about a shard that cannot be followed.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// What a follower reads from.
 pub(super) struct Source {
     pub(super) shard: Shard,
     pub(super) journal: Arc<JetStream>,
     pub(super) shelf: Arc<dyn Shelf>,
+    /// Shards that may be read from the beginning at the same time: the others wait, so that a node to which many fall at
+    /// once goes on hearing and being heard.
+    pub(super) cold: Arc<Semaphore>,
 }
 
 /// How far it has come.
@@ -51,11 +58,11 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Begins to follow, on the runtime that calls.
-    pub(super) fn start(source: Source) -> Self {
+    /// Begins to follow.
+    pub(super) fn start(tasks: &Handle, source: Source) -> Self {
         let (finish, finishing) = mpsc::channel(1);
         let come = Arc::new(Come::default());
-        Self { finish, come: come.clone(), task: tokio::spawn(run(source, come, finishing)) }
+        Self { finish, come: come.clone(), task: tasks.spawn(run(source, come, finishing)) }
     }
 
     /// The last record folded in, and whether everything there was has been read.
@@ -80,6 +87,7 @@ impl Drop for Follower {
 /// Reads until it is finished, however often it has to start over.
 async fn run(source: Source, come: Arc<Come>, mut finishing: mpsc::Receiver<Finish>) {
     let mut finish = None;
+    let mut told: Option<Instant> = None;
     loop {
         match follow(&source, &come, &mut finishing, &mut finish).await {
             Ok(restored) => {
@@ -88,7 +96,11 @@ async fn run(source: Source, come: Arc<Come>, mut finishing: mpsc::Receiver<Fini
                 }
                 return;
             }
-            Err(reason) => warn!(shard = source.shard.0, reason, "shard cannot be followed, starting over"),
+            Err(reason) if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) => {
+                told = Some(Instant::now());
+                error!(shard = source.shard.0, reason, "shard cannot be followed, starting over");
+            }
+            Err(_) => {}
         }
         come.warm.store(false, Ordering::Relaxed);
         tokio::time::sleep(AGAIN).await;
@@ -104,6 +116,7 @@ async fn follow(
 ) -> Result<Restored, String> {
     let mut reader = source.journal.reader(journal::Shard(source.shard.0), None);
     let mut following: Option<Following> = None;
+    let mut cold = source.cold.acquire().await.ok();
     loop {
         let position = reader.position();
         if let Some(Finish { position: claim, last, .. }) = finish
@@ -114,6 +127,7 @@ async fn follow(
         come.seq.store(following.as_ref().map_or(Seq::NONE, Following::seq).0, Ordering::Relaxed);
         if !come.warm.load(Ordering::Relaxed) && reader.caught_up().await.unwrap_or(false) {
             come.warm.store(true, Ordering::Relaxed);
+            drop(cold.take());
         }
         tokio::select! {
             biased;
@@ -124,7 +138,8 @@ async fn follow(
             entry = reader.next() => {
                 let envelope = match entry {
                     Ok(entry) => entry.envelope,
-                    Err(away) => {
+                    Err(error @ ReadError::Unreadable { .. }) => return Err(error.to_string()),
+                    Err(ReadError::Away(away)) => {
                         // The reader pauses and goes on behind what it has read.
                         debug!(shard = source.shard.0, %away, "shard cannot be followed at the moment");
                         continue;

@@ -12,12 +12,13 @@
 //! ```
 //!
 //! - *Alive* is who was heard within the lease. Shards are placed over those who serve ([`super::placement`]); the first
-//!   ranked owns, the second follows.
-//! - *The lease*: a node hears its own heartbeats. As long as one that it sent less than a lease ago has come back, others
-//!   have no reason to count it dead. Without a lease it answers nothing that is not public, and says that it is deaf.
-//! - *After a lapse* everybody else gets a new lease from it (it was this node that did not hear), and each shard it owns
-//!   is looked up in the journal before it is trusted again. Until all who have a lease were heard once more, it claims
-//!   nothing: they may have taken shards over meanwhile.
+//!   ranked owns, the second follows. A shard that nobody owned for some leases goes to whoever is warm.
+//! - *The lease*: every heartbeat is also an append to a stream with several copies. A node has a lease from the moment it
+//!   sent a heartbeat that a quorum has stored, for as long as `lease`. Without one it answers nothing that is not public,
+//!   and says that it is deaf. Whoever claims a shard first makes sure that its last owner's lease has run out (the driver's
+//!   claim step does).
+//! - *After a lapse* everybody else who was alive gets a new lease from it (it was this node that did not hear), and each
+//!   shard it owns has to prove itself by an append before it is trusted again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,6 +36,12 @@ const RELEASING_MAX: usize = 8;
 /// Leases that a joining node waits at most for others that join.
 const JOIN_LEASES_MAX: u64 = 4;
 
+/// Leases after which a shard without an owner goes to any warm node, because the first ranked one seems unable.
+const UNOWNED_LEASES_MAX: u64 = 4;
+
+/// Leases for which a node whose claim failed leaves a shard to others.
+const FAILED_LEASES: u64 = 4;
+
 /// Heartbeats that may be on their way; the oldest is forgotten beyond.
 const ON_THE_WAY_MAX: usize = 64;
 
@@ -51,7 +58,7 @@ pub enum Order {
     Release(Shard),
     /// Somebody else owns it by now: give it up at once.
     Drop(Shard),
-    /// Look up in the journal whether the shard is still this node's: report [`Keeper::trusted`] or [`Keeper::lost`].
+    /// Prove by an append that the shard is still this node's: report [`Keeper::trusted`] or [`Keeper::lost`].
     Verify(Shard),
     /// Another living node has this node's name: stop.
     Namesake(NodeId),
@@ -128,10 +135,27 @@ pub struct Keeper {
     roles: Vec<Role>,
     /// When each shard was lost to another node, whose heartbeat may be on its way.
     lost_at: Vec<Option<Millis>>,
+    /// When this node last failed to claim each shard.
+    failed_at: Vec<Option<Millis>>,
+    /// Since when nobody owns each shard.
+    unowned_since: Vec<Option<Millis>>,
+    /// Whom shards were last placed over, and how each of them ranks.
+    placed: (Vec<CompactString>, Vec<Rank>),
     lease_until: Millis,
-    /// Heartbeats that have not come back: number and when they were sent.
+    /// Heartbeats that are not stored yet: number and when they were sent.
     on_the_way: VecDeque<(u64, Millis)>,
     number: u64,
+    /// Gives shards up whether or not somebody is ready to take them.
+    abandons: bool,
+}
+
+/// What this node should be to a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rank {
+    first: bool,
+    second: bool,
+    /// Who should own it instead of this node.
+    successor: Option<CompactString>,
 }
 
 impl Keeper {
@@ -147,9 +171,13 @@ impl Keeper {
             peers: BTreeMap::new(),
             roles: vec![Role::Idle; usize::from(settings.shards)],
             lost_at: vec![None; usize::from(settings.shards)],
+            failed_at: vec![None; usize::from(settings.shards)],
+            unowned_since: vec![None; usize::from(settings.shards)],
+            placed: (Vec::new(), vec![Rank::default(); usize::from(settings.shards)]),
             lease_until: Millis(0),
             on_the_way: VecDeque::new(),
             number: 0,
+            abandons: false,
         }
     }
 
@@ -183,15 +211,33 @@ impl Keeper {
         self.peers.values().filter(move |peer| peer.heard + lease > now).map(|peer| &peer.last)
     }
 
-    /// Who owns a shard, by the highest epoch that a living node names.
+    /// Who owns each shard, by the highest epoch that a living node names. One pass over what they said.
+    #[must_use]
+    pub fn owners(&self, now: Millis) -> Vec<Option<(&NodeId, u64)>> {
+        let mut owners: Vec<Option<(&NodeId, u64)>> = self.roles.iter().map(|role| self.own(*role)).collect();
+        for peer in self.alive(now) {
+            for owned in &peer.owned {
+                let Some(owner) = owners.get_mut(usize::from(owned.shard)) else { continue };
+                if owner.is_none_or(|(_, epoch)| epoch < owned.epoch) {
+                    *owner = Some((&peer.node, owned.epoch));
+                }
+            }
+        }
+        owners
+    }
+
+    /// Who owns one shard; as [`Keeper::owners`].
     #[must_use]
     pub fn owner(&self, shard: Shard, now: Millis) -> Option<(&NodeId, u64)> {
-        let mine = match self.role(shard) {
+        let theirs = self.alive(now).filter_map(|peer| Some((&peer.node, peer.epoch_of(shard)?)));
+        theirs.chain(self.own(self.role(shard))).max_by_key(|(_, epoch)| *epoch)
+    }
+
+    fn own(&self, role: Role) -> Option<(&NodeId, u64)> {
+        match role {
             Role::Owning { epoch, .. } => Some((&self.me, epoch)),
             Role::Idle | Role::Following { .. } | Role::Claiming { .. } | Role::Releasing { .. } => None,
-        };
-        let theirs = self.alive(now).filter_map(|peer| Some((&peer.node, peer.epoch_of(shard)?)));
-        theirs.chain(mine).max_by_key(|(_, epoch)| *epoch)
+        }
     }
 
     /// Whether it has listened long enough to know who is there. Nodes that join together wait for each other.
@@ -216,6 +262,12 @@ impl Keeper {
     /// From now on it gives everything away.
     pub fn leave(&mut self) {
         self.phase = Phase::Leaving;
+    }
+
+    /// From now on it gives everything away even where nobody is ready to take it.
+    pub fn abandon(&mut self) {
+        self.phase = Phase::Leaving;
+        self.abandons = true;
     }
 
     /// Shards that it owns or is giving up.
@@ -248,10 +300,10 @@ impl Keeper {
         Heartbeat { node: self.me.clone(), number: self.number, phase, now, address: String::new(), owned, followed }
     }
 
-    /// A heartbeat has come, of another node or its own.
+    /// A heartbeat of another node has come; its own are ignored.
     pub fn hear(&mut self, now: Millis, heartbeat: Heartbeat) -> Vec<Order> {
         if heartbeat.node == self.me {
-            return self.renew(now, heartbeat.number);
+            return Vec::new();
         }
         if heartbeat.node.name == self.me.name {
             let younger = heartbeat.node.incarnation > self.me.incarnation;
@@ -281,6 +333,9 @@ impl Keeper {
                     && (peer.last.node.incarnation, peer.last.number)
                         >= (heartbeat.node.incarnation, heartbeat.number) => {}
             Some(peer) => {
+                if peer.last.node != heartbeat.node {
+                    peer.first_heard = now;
+                }
                 (peer.last, peer.heard, peer.stale) = (heartbeat, now, false);
             }
             None => {
@@ -290,21 +345,24 @@ impl Keeper {
         orders
     }
 
-    /// One of its own heartbeats came back.
-    fn renew(&mut self, now: Millis, number: u64) -> Vec<Order> {
+    /// A quorum has stored one of its own heartbeats.
+    pub fn stored(&mut self, now: Millis, number: u64) -> Vec<Order> {
         let Some(&(_, sent)) = self.on_the_way.iter().find(|(known, _)| *known == number) else { return Vec::new() };
         self.on_the_way.retain(|(known, _)| *known > number);
         let until = sent + self.settings.lease;
         if until <= now {
             return Vec::new();
         }
-        let lapsed = self.lease_until <= now;
+        let lapsed = self.lease_until;
         self.lease_until = self.lease_until.max(until);
-        if !lapsed {
+        if lapsed > now {
             return Vec::new();
         }
-        // It was this node that did not hear: nobody is dead for that.
-        self.peers.values_mut().for_each(|peer| (peer.heard, peer.stale) = (now, true));
+        // It was this node that did not hear: nobody who lived about then is dead for that.
+        let two_leases = Span(2 * self.settings.lease.0);
+        for peer in self.peers.values_mut().filter(|peer| peer.heard + two_leases > lapsed) {
+            (peer.heard, peer.stale) = (now, true);
+        }
         let mut orders = Vec::new();
         for (shard, role) in (0..).zip(&mut self.roles) {
             match role {
@@ -327,17 +385,21 @@ impl Keeper {
         let lease = self.settings.lease;
         // One that has been silent for long is forgotten.
         self.peers.retain(|_, peer| now.0.saturating_sub(peer.heard.0) < 100 * lease.0);
-        let serving = self.placed(now);
+        self.place(now);
+        let owned: Vec<bool> = self.owners(now).iter().map(Option::is_some).collect();
         let mut orders = Vec::new();
         let mut releasing = self.roles.iter().filter(|role| matches!(role, Role::Releasing { .. })).count();
         for shard in (0..self.settings.shards).map(Shard) {
-            let ranked = rank(shard, serving.iter().map(CompactString::as_str));
-            let first = ranked.is_some_and(|ranked| ranked.first == self.me.name);
-            let second = ranked.is_some_and(|ranked| ranked.second == Some(&*self.me.name));
-            let successor = ranked.filter(|_| !first).map(|ranked| ranked.first);
-            let (role, order) = match self.role(shard) {
+            let at = usize::from(shard.0);
+            let unowned = if owned[at] { None } else { self.unowned_since[at].or(Some(now)) };
+            self.unowned_since[at] = unowned;
+            let Rank { first, second, successor } = &self.placed.1[at];
+            let (first, second) = (*first, *second);
+            let (role, order) = match self.roles[at] {
+                Role::Owning { epoch, .. } if self.abandons => (Role::Releasing { epoch }, Order::Release(shard)),
                 Role::Owning { epoch, trusted: true }
-                    if releasing < RELEASING_MAX && successor.is_some_and(|name| self.is_warm(name, shard, now)) =>
+                    if releasing < RELEASING_MAX
+                        && successor.as_ref().is_some_and(|name| self.is_warm(name, shard, now)) =>
                 {
                     releasing += 1;
                     (Role::Releasing { epoch }, Order::Release(shard))
@@ -346,7 +408,11 @@ impl Keeper {
                     (Role::Following { seq: Seq::NONE, warm: false }, Order::Follow(shard))
                 }
                 Role::Following { .. } if !first && !second => (Role::Idle, Order::Unfollow(shard)),
-                Role::Following { warm: true, .. } if first && self.is_nobodys(shard, now) => {
+                Role::Following { warm: true, .. }
+                    if !owned[at]
+                        && self.is_settled_about(shard, now)
+                        && self.may_claim(shard, first, unowned, now) =>
+                {
                     (Role::Claiming { doubtful: false }, Order::Claim(shard))
                 }
                 Role::Idle
@@ -357,28 +423,50 @@ impl Keeper {
                     continue;
                 }
             };
-            self.roles[usize::from(shard.0)] = role;
+            self.roles[at] = role;
             orders.push(order);
         }
         orders
     }
 
-    /// Whether no living node can be the owner of a shard. What living nodes said before this node's lease lapsed does not
-    /// count, and neither does their silence about a shard that one of them has only just taken from this node.
-    fn is_nobodys(&self, shard: Shard, now: Millis) -> bool {
+    /// The first ranked node claims; when it has not for some leases, any that is warm does. One that has just failed leaves
+    /// it to others for a while.
+    fn may_claim(&self, shard: Shard, first: bool, unowned_since: Option<Millis>, now: Millis) -> bool {
+        let leases = |number: u64| Span(number * self.settings.lease.0);
+        let failed = self.failed_at[usize::from(shard.0)].is_some_and(|failed| failed + leases(FAILED_LEASES) > now);
+        let overdue = unowned_since.is_some_and(|since| since + leases(UNOWNED_LEASES_MAX) <= now);
+        (first && !failed) || overdue
+    }
+
+    /// Whether silence about a shard means that nobody owns it. What living nodes said before this node's lease lapsed does
+    /// not count, and neither does their silence about a shard that one of them has only just taken from this node.
+    fn is_settled_about(&self, shard: Shard, now: Millis) -> bool {
         let lease = self.settings.lease;
         let unheard = self.peers.values().any(|peer| peer.stale && peer.heard + lease > now);
         let just_lost = self.lost_at[usize::from(shard.0)].is_some_and(|lost| lost + lease > now);
-        !unheard && !just_lost && self.owner(shard, now).is_none()
+        !unheard && !just_lost
     }
 
-    /// The nodes that shards are placed over. Those that join count for one that has only just begun to serve: nodes that
-    /// start together need not hand over what the fastest took.
-    fn placed(&self, now: Millis) -> Vec<CompactString> {
+    /// Ranks the nodes that serve, if they are others than before. Those that join count for one that has only just begun
+    /// to serve: nodes that start together need not hand over what the fastest took.
+    fn place(&mut self, now: Millis) {
         let together = now.0.saturating_sub(self.serving_since.0) < 2 * self.settings.lease.0;
         let counts = |peer: &&Heartbeat| peer.phase == Phase::Serving || together && peer.phase == Phase::Joining;
         let others = self.alive(now).filter(counts).map(|peer| peer.node.name.clone());
-        others.chain((self.phase == Phase::Serving).then(|| self.me.name.clone())).collect()
+        let serving: Vec<_> = others.chain((self.phase == Phase::Serving).then(|| self.me.name.clone())).collect();
+        if serving == self.placed.0 {
+            return;
+        }
+        let ranks = (0..self.settings.shards).map(|shard| {
+            let Some(ranked) = rank(Shard(shard), serving.iter().map(CompactString::as_str)) else {
+                return Rank::default();
+            };
+            let first = ranked.first == self.me.name;
+            let successor = (!first).then(|| ranked.first.into());
+            Rank { first, second: ranked.second == Some(&*self.me.name), successor }
+        });
+        let ranks = ranks.collect();
+        self.placed = (serving, ranks);
     }
 
     /// Whether a living node is close enough behind a shard to take it over at once.
@@ -394,17 +482,20 @@ impl Keeper {
         }
     }
 
-    /// It owns the shard and serves it; after a lapse of the lease it is looked up first.
+    /// It owns the shard and serves it; after a lapse of the lease the shard has to prove itself first. A claim that was
+    /// overtaken meanwhile is given up.
     pub fn owns(&mut self, shard: Shard, epoch: u64) -> Vec<Order> {
         let role = &mut self.roles[usize::from(shard.0)];
-        let trusted = *role != Role::Claiming { doubtful: true };
-        *role = Role::Owning { epoch, trusted };
-        if trusted { Vec::new() } else { vec![Order::Verify(shard)] }
+        let Role::Claiming { doubtful } = *role else { return vec![Order::Drop(shard)] };
+        *role = Role::Owning { epoch, trusted: !doubtful };
+        self.failed_at[usize::from(shard.0)] = None;
+        if doubtful { vec![Order::Verify(shard)] } else { Vec::new() }
     }
 
-    /// The journal could not be reached, or not be read.
-    pub fn claim_failed(&mut self, shard: Shard) {
+    /// The claim came to nothing although nobody else was faster.
+    pub fn claim_failed(&mut self, shard: Shard, now: Millis) {
         self.roles[usize::from(shard.0)] = Role::Idle;
+        self.failed_at[usize::from(shard.0)] = Some(now);
     }
 
     /// The shard was given up in good order.

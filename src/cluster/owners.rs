@@ -34,8 +34,6 @@ pub(super) struct Owners {
 pub(super) enum Way {
     /// To this node.
     Here,
-    /// To this node, which may not answer: it may have been overtaken.
-    NotNow,
     /// To another node.
     There(Arc<Owner>),
     /// Nobody owns the shard at the moment.
@@ -54,20 +52,22 @@ impl Owners {
     }
 
     /// The way to a shard, which must be one of the deployment's.
-    pub(super) fn way(&self, shard: Shard, now: Millis) -> Way {
-        let at = usize::from(shard.0);
-        match self.shards[at].load_full() {
+    pub(super) fn way(&self, shard: Shard) -> Way {
+        match &*self.shards[usize::from(shard.0)].load() {
             None => Way::Nowhere,
-            Some(owner) if owner.node != self.me => Way::There(owner),
-            Some(_) if self.may_answer(shard, now) => Way::Here,
-            Some(_) => Way::NotNow,
+            Some(owner) if owner.node == self.me => Way::Here,
+            Some(owner) => Way::There(owner.clone()),
         }
     }
 
-    /// Whether this node, if it owns the shard, may answer for it.
+    /// Whether this node, if it owns the shard, may tell what it holds: nobody else can have changed it.
     pub(super) fn may_answer(&self, shard: Shard, now: Millis) -> bool {
         let leased = now.0 < self.lease_until.load(Ordering::Acquire);
         leased && self.trusted[usize::from(shard.0)].load(Ordering::Acquire)
+    }
+
+    pub(super) fn me(&self) -> &NodeId {
+        &self.me
     }
 
     pub(super) fn owner(&self, shard: Shard) -> Option<Arc<Owner>> {
@@ -89,12 +89,13 @@ impl Owners {
     }
 
     /// Notes who owns a shard; says whether that is news. Those who wait are told by [`Owners::tell`].
-    pub(super) fn set(&self, shard: Shard, owner: Option<Owner>) -> bool {
+    pub(super) fn set(&self, shard: Shard, owner: Option<(&NodeId, u64)>) -> bool {
         let known = self.shards[usize::from(shard.0)].load();
-        if known.as_deref() == owner.as_ref() {
+        if known.as_deref().map(|owner| (&owner.node, owner.epoch)) == owner {
             return false;
         }
-        self.shards[usize::from(shard.0)].store(owner.map(Arc::new));
+        let owner = owner.map(|(node, epoch)| Arc::new(Owner { node: node.clone(), epoch }));
+        self.shards[usize::from(shard.0)].store(owner);
         true
     }
 

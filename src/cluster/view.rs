@@ -39,6 +39,13 @@ pub struct ShardOwner {
 }
 
 impl ShardOwner {
+    /// Somebody has followed it up to a record: the closest counts.
+    pub(super) fn followed_by(&mut self, name: &CompactString, seq: u64) {
+        if self.follower.as_ref().is_none_or(|(_, known)| *known < seq) {
+            self.follower = Some((name.clone(), seq));
+        }
+    }
+
     /// Records that the follower has not read yet; `None` without one.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {

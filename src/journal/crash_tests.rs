@@ -108,7 +108,9 @@ impl Life {
                 self.perhaps = staged;
                 false
             }
-            Err(error @ AppendError::Fenced { .. }) => panic!("replay: SEED={}: {error}", self.seed),
+            Err(error @ (AppendError::Fenced { .. } | AppendError::Unanswered)) => {
+                panic!("replay: SEED={}: {error}", self.seed)
+            }
         }
     }
 

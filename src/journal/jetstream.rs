@@ -28,15 +28,16 @@ pub use append::{Position, Purpose, Tail};
 #[cfg(test)]
 pub(in crate::journal) use envelope::record;
 pub use envelope::{Envelope, EnvelopeError, Head, Kind, Mark, Owner, seal};
-pub use reader::{Entry, Reader};
+pub use reader::{Entry, ReadError, Reader};
 
 use super::copy::Copy;
-use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Unavailable, Visit};
+use super::{AppendError, Health, Journal, Observer, ReplayError, Seq, Shard, Status, Unavailable, Visit};
 use crate::nats::{Away, Nats};
 use append::{Attempt, Blocked};
 use carry::Outcome;
 use envelope::OVERHEAD_MAX;
 use lanes::{Lane, Owned};
+use reader::Starts;
 use standing::Standing;
 
 /// Reads the time of the cluster.
@@ -68,6 +69,7 @@ struct Shared {
     observer: Arc<dyn Observer>,
     lanes: Vec<Lane>,
     standing: Arc<Standing>,
+    starts: Starts,
 }
 
 /// A shard that is this node's from now on.
@@ -116,7 +118,8 @@ impl JetStream {
         let lanes = (0..settings.shards).map(|shard| Lane::new(&nats, Shard(shard))).collect();
         let standing = Standing::watch(&nats, &handle);
         let Settings { clock, copy, .. } = settings;
-        let shared = Shared { nats, handle, owner, clock, copy, observer, lanes, standing };
+        let starts = Starts::new(nats.options().streams);
+        let shared = Shared { nats, handle, owner, clock, copy, observer, lanes, standing, starts };
         Arc::new(JetStream { shared: Arc::new(shared) })
     }
 
@@ -289,7 +292,7 @@ impl Shared {
                 let reason = format!("shard {shard} was taken over and cut while the append was not answered");
                 Err(AppendError::Unknown { reason })
             }
-            Outcome::Closed => Err(AppendError::Unknown { reason: "journal was closed meanwhile".to_owned() }),
+            Outcome::Closed => Err(AppendError::Unanswered),
         }
     }
 }
@@ -311,8 +314,11 @@ impl Journal for JetStream {
             ended
         });
         Box::pin(async move {
-            // Lost only with the runtime that carries it, at whatever point that was.
-            task.await.unwrap_or_else(|error| Err(AppendError::Unknown { reason: error.to_string() }))
+            task.await.unwrap_or_else(|lost| match lost.is_cancelled() {
+                // With the runtime that carried it, at whatever point that was.
+                true => Err(AppendError::Unanswered),
+                false => Err(AppendError::Unknown { reason: lost.to_string() }),
+            })
         })
     }
 
@@ -334,5 +340,9 @@ impl Journal for JetStream {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.standing.subscribe()
+    }
+
+    fn status_of(&self, shard: Shard) -> Status {
+        self.shared.standing.status_of(shard)
     }
 }

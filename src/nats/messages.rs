@@ -137,19 +137,6 @@ impl Nats {
         Ok(purged.purged)
     }
 
-    /// Waits for the connection. Without it the client only keeps what it is given, for later and for nobody: whoever
-    /// tries again and again would fill it up.
-    async fn connection(&self) -> Result<(), Away> {
-        if *self.0.connected.borrow() {
-            return Ok(());
-        }
-        let mut connected = self.connected();
-        match tokio::time::timeout(self.options().timeout, connected.wait_for(|connected| *connected)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Away::new("NATS", "no connection")),
-        }
-    }
-
     /// A handle to a stream, for reads and consumers.
     pub(crate) async fn stream(&self, stream: &str) -> Result<Stream<()>, Away> {
         self.connection().await?;

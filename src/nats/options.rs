@@ -17,6 +17,11 @@ const OLDEST: Version = Version::new(2, 12, 0);
 /// What the tests run against.
 const TESTED: Version = Version::new(2, 15, 0);
 
+/// Messages that may wait in one subscription; more are dropped, which readers find out by their numbers and make good. The
+/// client's own 65,536 would be 16 GiB of feed packets, which have up to 256 KiB; these are 1 GiB at the very most. Fewer
+/// would make readers of a shard start over often: NATS sends them up to 32 MiB ahead, of records that can be small.
+const WAITING_MAX: usize = 4_096;
+
 /// How NATS is reached and what is asked of it.
 #[derive(Clone)]
 pub struct Options {
@@ -102,6 +107,7 @@ impl Options {
             .name(format!("stampede {}", self.node))
             .connection_timeout(self.timeout.max(Duration::from_secs(1)))
             .request_timeout(Some(self.timeout))
+            .subscription_capacity(WAITING_MAX)
             // A link that swallows everything is found dead after the second ping without an answer.
             .ping_interval(self.timeout)
             // Every subject is made here, from names that the configuration's rules have passed.

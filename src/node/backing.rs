@@ -96,7 +96,7 @@ impl Backing {
         info!(deployment = deployment.id, "joined the deployment in NATS");
         let me = NodeId::new(&config.node.name, clock::now(), rand::random());
         let owner = Owner { name: me.name.to_string(), incarnation: me.incarnation };
-        let copy = Copy::open(&copy::folder(&config.data.dir), config.journal.max_bytes.map(|bytes| bytes.0));
+        let copy = Copy::open(&copy::folder(&config.data.dir), config.cluster.copy_max_bytes.map(|bytes| bytes.0));
         let copy = Arc::new(copy.map_err(at("copy"))?);
         let settings = jetstream::Settings {
             shards: config.cluster.shards,
@@ -174,6 +174,7 @@ impl Backing {
             Kind::Clustered(clustered) => {
                 if tokio::time::timeout(drain, clustered.cluster.leave()).await.is_err() {
                     warn!("not all shards were handed over in time, others take over what is left");
+                    clustered.cluster.abandon();
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Readiness: whether this node may be sent requests, and why not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -22,6 +22,27 @@ const CANARY_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a test append may take before the node calls itself not ready.
 const CANARY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the test appends came to. One that fails means little: the stream may be choosing a new leader.
+#[derive(Clone)]
+struct Song {
+    /// When one was last stored.
+    stored: Option<Instant>,
+    /// Why the last one was not.
+    failure: Option<String>,
+}
+
+impl Song {
+    /// Why the node should not be sent requests: no test append was stored since one had to be.
+    fn refusal(&self, now: Instant) -> Option<String> {
+        let heard = self.stored.is_some_and(|at| now.duration_since(at) <= CANARY_EVERY + CANARY_DEADLINE);
+        let silent = || match &self.stored {
+            None => "waiting for the first test append".to_owned(),
+            Some(_) => format!("no test append is stored within {CANARY_DEADLINE:?}"),
+        };
+        (!heard).then(|| self.failure.clone().unwrap_or_else(silent))
+    }
+}
 
 /// Says what changed, once.
 struct Sign {
@@ -85,14 +106,15 @@ pub(super) async fn keep_embedded(
     }
 }
 
-/// A cluster node is ready while it has joined, hears itself, and a test append comes back in time.
+/// A cluster node is ready while it has joined, hears itself, and test appends come back in time. A shard whose own journal
+/// does not answer says so itself: the others sell.
 pub(super) async fn keep_clustered(
     (cluster, nats, node): (Cluster, Nats, String),
     health: watch::Receiver<Health>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
 ) {
-    let (canary, sung) = watch::channel(Some("waiting for the first test append".to_owned()));
+    let (canary, sung) = watch::channel(Song { stored: None, failure: None });
     tokio::spawn(sing(nats, node, canary));
     let mut sign = Sign::new(readiness.clone(), metrics);
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -113,16 +135,37 @@ pub(super) async fn keep_clustered(
             Phase::Deaf | Phase::Serving => None,
         };
         let Ok(refusal) = refusal(&health.borrow().status) else { return };
-        sign.show(reason.or(refusal).or_else(|| sung.borrow().clone()));
+        sign.show(reason.or(refusal).or_else(|| sung.borrow().refusal(Instant::now())));
     }
 }
 
 /// Appends to a subject that nobody reads, again and again.
-async fn sing(nats: Nats, node: String, told: watch::Sender<Option<String>>) {
+async fn sing(nats: Nats, node: String, told: watch::Sender<Song>) {
     let mut every = tokio::time::interval(CANARY_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !told.is_closed() {
         every.tick().await;
-        told.send_replace(nats.canary(&node, CANARY_DEADLINE).await.err().map(|away| away.to_string()));
+        let sung = nats.canary(&node, CANARY_DEADLINE).await;
+        told.send_modify(|song| match sung {
+            Ok(_) => *song = Song { stored: Some(Instant::now()), failure: None },
+            Err(away) => song.failure = Some(away.to_string()),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_test_append_that_fails_is_forgiven_and_silence_is_not() {
+        let now = Instant::now();
+        let late = now + CANARY_EVERY + CANARY_DEADLINE + Duration::from_millis(1);
+        let song = |failure: Option<&str>| Song { stored: Some(now), failure: failure.map(str::to_owned) };
+        assert_eq!(song(None).refusal(now), None);
+        assert_eq!(song(Some("no leader")).refusal(now + CANARY_DEADLINE), None);
+        assert_eq!(song(Some("no leader")).refusal(late).as_deref(), Some("no leader"));
+        assert!(song(None).refusal(late).is_some_and(|reason| reason.contains("no test append")));
+        assert!(Song { stored: None, failure: None }.refusal(now).is_some());
     }
 }

@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::format;
 use super::hosted::Hosted;
 use super::inbox::{Inbox, Queued};
-use super::release::Told;
+use super::release::{Release, Told};
 use super::router::Waiter;
 use super::shard::{Gate, ShardHost};
 use crate::journal::Seq;
@@ -150,7 +150,7 @@ impl<M: Hosted> Cell<M> {
         self.waiters.clear();
         (told.effects, told.feed, told.changed) = (effects, feed, !entries.is_empty());
         if entries.is_empty() {
-            self.shard.follow(self.inbox.last_change.get(), told);
+            self.shard.follow(self.inbox.last_change.get(), Release::Turn(told));
             return Ok(());
         }
         match self.shard.write(&self.address, &entries, told) {
@@ -183,6 +183,16 @@ impl<M: Hosted> Cell<M> {
         let wait = if self.panics == 0 { Duration::ZERO } else { MEND_MIN * (1 << self.panics.min(MEND_DOUBLINGS)) };
         self.panics += 1;
         ctx.run_later(wait, move |cell, _| cell.shard.mend(&cell.address, last_change));
+    }
+
+    fn give_picture(&self) {
+        let state = self.state.as_ref().filter(|_| !self.inbox.paused.get());
+        self.inbox.owes_picture.set(state.is_none());
+        if let Some(state) = state {
+            let mut picture = Vec::new();
+            state.picture(&mut picture);
+            self.shard.follow(self.inbox.last_change.get(), Release::Picture(picture));
+        }
     }
 
     /// Keeps one timer, at the machine's deadline or before it: one that fires early only looks and is set again.
@@ -242,6 +252,9 @@ impl<M: Hosted> Handler<Rebuilt<M>> for Cell<M> {
         self.state = Some(state);
         self.inbox.paused.set(false);
         self.inbox.changed.set(true);
+        if self.inbox.owes_picture.get() {
+            self.give_picture();
+        }
         self.turn(ctx);
     }
 }
@@ -259,20 +272,16 @@ impl<M: Hosted> Handler<Leave> for Cell<M> {
     }
 }
 
-/// Publish the picture of the state, between two turns and behind its last change. Says whether there is a state.
+/// Publish the picture of the state, between two turns and behind its last change; without a state, as soon as there is one.
 #[derive(Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "()")]
 pub(super) struct GivePicture;
 
 impl<M: Hosted> Handler<GivePicture> for Cell<M> {
-    type Result = bool;
+    type Result = ();
 
-    fn handle(&mut self, _: GivePicture, _: &mut Context<Self>) -> bool {
-        let Some(state) = self.state.as_ref().filter(|_| !self.inbox.paused.get()) else { return false };
-        let mut told = Told::new(self.address.clone(), crate::clock::now(), self.inbox.unanswered.clone());
-        state.picture(&mut told.feed);
-        self.shard.follow(self.inbox.last_change.get(), told);
-        true
+    fn handle(&mut self, _: GivePicture, _: &mut Context<Self>) {
+        self.give_picture();
     }
 }
 

@@ -155,7 +155,12 @@ impl AnyCell {
         })
     }
 
-    /// Has the cell publish its picture behind its last change, between two turns.
+    /// Whether its picture was asked for and goes out when the cell is back.
+    pub(super) fn owes_picture(&self) -> bool {
+        each_kind!(self, cell => cell.inbox.owes_picture())
+    }
+
+    /// Has the cell publish its picture behind its last change, between two turns, or owe it.
     pub(super) fn give_picture(&self) -> PictureRequest {
         match self {
             AnyCell::Event(cell) => PictureRequest::Event(cell.addr.send(GivePicture)),
@@ -185,14 +190,14 @@ pub(super) enum PictureRequest {
 }
 
 impl PictureRequest {
-    /// Whether it was given: not while the cell is being brought back.
-    pub(super) async fn given(self) -> bool {
-        let given = match self {
+    /// Resolves when the cell has given it or owes it.
+    pub(super) async fn heard(self) {
+        // A cell that is gone has nothing to show.
+        let _ = match self {
             PictureRequest::Event(request) => request.await,
             PictureRequest::Block(request) => request.await,
-            PictureRequest::Private => Ok(true),
+            PictureRequest::Private => Ok(()),
         };
-        given.unwrap_or(false)
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Control {
     Drop(Shard),
     /// Publish the pictures of a shard's cells, say when they are out.
     Pictures(Shard, oneshot::Sender<()>),
+    /// Append a record that changes nothing, say when it is durable.
+    Prove(Shard, oneshot::Sender<()>),
     /// Make the next turn of this cell panic.
     Panic(Address),
     /// Finish what is queued, write the last snapshots, say when done.

@@ -26,12 +26,6 @@ impl Following {
         Ok(Self { image: load::image(shelf, shard, base)? })
     }
 
-    /// Which shard.
-    #[must_use]
-    pub fn shard(&self) -> Shard {
-        self.image.shard()
-    }
-
     /// The last record that was folded in; before the first, the base.
     #[must_use]
     pub fn seq(&self) -> Seq {

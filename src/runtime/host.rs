@@ -162,6 +162,7 @@ impl Host {
             Control::Adopt(restored, floor, done) => self.adopt(*restored, floor, done),
             Control::Release(shard, done) => self.release(shard, done),
             Control::Drop(shard) => self.drop_shard(shard),
+            Control::Prove(shard, done) => self.prove(shard, done),
             Control::Pictures(shard, done) => self.pictures(shard, done),
             Control::Panic(address) => {
                 if let Some(shard) = self.shard(address.shard(self.node.router.shards())) {

@@ -51,11 +51,20 @@ impl Hosting {
     }
 
     /// The picture of every cell of a shard goes out again, each behind its last change, then
-    /// [`super::FeedSink::pictured`] is told. Resolves then; `false`: the shard does not live here.
+    /// [`super::FeedSink::pictured`] is told; a cell that is not brought back by then gives its picture when it is. Resolves
+    /// then; `false`: the shard does not live here.
     pub fn pictures(&self, shard: Shard) -> impl Future<Output = bool> + Send + use<> {
         let (done, given) = oneshot::channel();
         self.router.control_shard(shard, Control::Pictures(shard, done));
         async move { given.await.is_ok() }
+    }
+
+    /// Appends a record that changes nothing behind everything under way. Resolves with whether it is durable: then nobody
+    /// else had written to the shard until this was asked.
+    pub fn prove(&self, shard: Shard) -> impl Future<Output = bool> + Send + use<> {
+        let (done, proved) = oneshot::channel();
+        self.router.control_shard(shard, Control::Prove(shard, done));
+        async move { proved.await.is_ok() }
     }
 
     fn shut(&self, shard: Shard) {

@@ -30,6 +30,8 @@ pub(super) struct Inbox<M: Hosted> {
     pub(super) last_change: Local<Seq>,
     /// Whether the state differs from the last snapshot, or there is none.
     pub(super) changed: Local<bool>,
+    /// A picture was asked for while there was no state: it goes out when the state is back.
+    pub(super) owes_picture: Local<bool>,
     /// Asks that were let in and are not answered yet.
     pub(super) unanswered: Rc<Local<usize>>,
 }
@@ -43,6 +45,7 @@ impl<M: Hosted> Inbox<M> {
             panic_next: Local::new(false),
             last_change: Local::new(Seq::NONE),
             changed: Local::new(changed),
+            owes_picture: Local::new(false),
             unanswered: Rc::default(),
         }
     }
@@ -57,6 +60,10 @@ impl<M: Hosted> Inbox<M> {
 
     pub(super) fn is_paused(&self) -> bool {
         self.paused.get()
+    }
+
+    pub(super) fn owes_picture(&self) -> bool {
+        self.owes_picture.get()
     }
 
     pub(super) fn last_change(&self) -> Seq {

@@ -18,6 +18,8 @@ use super::router::Waiter;
 pub(super) enum Release {
     /// What a turn wants told.
     Turn(Told),
+    /// What the public may see of a cell.
+    Picture(Vec<Feed>),
     /// Somebody only wants to know that everything before is durable.
     Mark(oneshot::Sender<()>),
 }
@@ -27,7 +29,7 @@ impl Release {
     pub(super) fn into_waiters(self) -> impl Iterator<Item = Waiter> {
         let answers = match self {
             Release::Turn(told) => told.answers,
-            Release::Mark(_) => Vec::new(),
+            Release::Picture(_) | Release::Mark(_) => Vec::new(),
         };
         answers.into_iter().map(|(waiter, _)| waiter)
     }

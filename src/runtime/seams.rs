@@ -14,11 +14,12 @@ use super::load::Recovery;
 /// Takes the public changes; the board does, and in a cluster whoever passes them on to other nodes.
 pub trait FeedSink: Send + Sync + 'static {
     /// Changes and pictures of one shard in the order in which it made them durable. Called before the answers of the
-    /// same append are released, so that whoever has an answer finds it on the board.
+    /// same append are released, so that whoever has an answer finds it on the board. One call has at most the changes of
+    /// one record, or the picture of one cell.
     fn publish(&self, shard: Shard, feed: Vec<Feed>);
 
     /// The pictures of all cells of a shard went out, each with everything before it: when the shard came to this node,
-    /// and whenever they were asked for.
+    /// and whenever they were asked for. Only those of machines that cannot be brought back for long come later.
     fn pictured(&self, shard: Shard) {
         let _ = shard;
     }
@@ -29,6 +30,14 @@ pub trait Beyond: Send + Sync + 'static {
     /// Whether there is no other node. Then a shard that somebody else has written to is a reason to stop.
     fn is_alone(&self) -> bool {
         false
+    }
+
+    /// Whether nobody else can have written to a shard that lives here up to this moment. Asked each time an answer is
+    /// given that no record of its own proves right: the process may have been paused since the ask came in. `false`: the
+    /// asker hears [`super::Failure::OUT_OF_REACH`].
+    fn may_answer(&self, shard: Shard) -> bool {
+        let _ = shard;
+        true
     }
 
     /// A message for a machine whose shard does not live here; may be lost, since whoever owes it tells it again.

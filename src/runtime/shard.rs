@@ -105,9 +105,11 @@ impl ShardHost {
     }
 
     /// Starts the cells of what was brought back and publishes their pictures.
-    pub(super) fn populate(self: &Rc<Self>, restored: Restored, feed: &mut Vec<Feed>) {
+    pub(super) fn populate(self: &Rc<Self>, restored: Restored) {
         for (address, recovered) in restored.machines {
-            recovered.machine.picture(feed);
+            let mut picture = Vec::new();
+            recovered.machine.picture(&mut picture);
+            self.publish(picture);
             self.entries.set(self.entries.get() + u64::from(recovered.changed));
             self.start(address, recovered.machine, recovered.changed || recovered.snapshot.is_none());
         }
@@ -180,7 +182,8 @@ impl ShardHost {
                 return self.deliver(Parcel { shard, to, key, message, waiter }, at);
             }
             if let Some(waiter) = waiter {
-                let _ = waiter.send(self.without_cell(&to, creates(&message)));
+                let answer = self.without_cell(&to, creates(&message));
+                let _ = waiter.send(if self.may_answer() { answer } else { Err(Failure::OUT_OF_REACH) });
             }
             return;
         };
@@ -230,9 +233,17 @@ impl ShardHost {
         Ok(seq)
     }
 
-    /// A turn changed nothing: it is told behind the cell's last change.
-    pub(super) fn follow(&self, last_change: Seq, told: Told) {
-        let now = self.log.borrow_mut().follow(last_change, Release::Turn(told));
+    /// Takes an empty section into the next record: `done` hears when it is durable, and is dropped if it never will be.
+    pub(super) fn prove(&self, done: oneshot::Sender<()>) {
+        let nothing: [(); 0] = [];
+        let written = self.log.borrow_mut().write(&Address::Orders(self.id), &nothing, Release::Mark(done));
+        assert!(written.is_ok(), "nothing can be encoded");
+        self.written.notify_one();
+    }
+
+    /// What changed nothing is told behind the cell's last change.
+    pub(super) fn follow(&self, last_change: Seq, release: Release) {
+        let now = self.log.borrow_mut().follow(last_change, release);
         if let Some(release) = now {
             self.release(vec![release]);
         }
@@ -296,30 +307,53 @@ impl ShardHost {
         }
     }
 
-    /// Tells: the public first, so that whoever gets an answer finds it on the board.
+    /// Tells: the public first, so that whoever gets an answer finds it on the board. A record's changes are about as large
+    /// as the record; pictures are not bounded by it, so each goes out by itself.
     fn release(&self, mut releases: Vec<Release>) {
         let mut feed = Vec::new();
         for release in &mut releases {
             match release {
                 Release::Turn(told) => feed.append(&mut told.feed),
+                Release::Picture(picture) => {
+                    self.publish(std::mem::take(&mut feed));
+                    self.publish(std::mem::take(picture));
+                }
                 Release::Mark(_) => {}
             }
         }
-        if !feed.is_empty() {
-            self.node.router.hub().released(&feed);
-            self.node.feed.publish(self.id, feed);
-        }
+        self.publish(feed);
         for release in releases {
             match release {
                 Release::Turn(mut told) => {
-                    told.answer();
+                    self.answer(&mut told);
                     told.effects.into_iter().for_each(|effect| self.carry_out(&told.from, effect));
                 }
+                Release::Picture(_) => {}
                 Release::Mark(mark) => {
                     let _ = mark.send(());
                 }
             }
         }
+    }
+
+    fn publish(&self, feed: Vec<Feed>) {
+        if !feed.is_empty() {
+            self.node.router.hub().released(&feed);
+            self.node.feed.publish(self.id, feed);
+        }
+    }
+
+    /// A record that became durable proves that nobody else had written before it. A turn that changed nothing has none.
+    fn answer(&self, told: &mut Told) {
+        if told.changed || told.answers.is_empty() || self.may_answer() {
+            told.answer();
+        } else {
+            told.fail(&Failure::OUT_OF_REACH);
+        }
+    }
+
+    fn may_answer(&self) -> bool {
+        self.node.router.beyond().may_answer(self.id)
     }
 
     fn carry_out(&self, from: &Address, effect: Effect) {
@@ -354,7 +388,7 @@ impl ShardHost {
         for release in self.log.borrow_mut().waiting_mut() {
             match release {
                 Release::Turn(told) if told.at < oldest => told.fail(&Failure::Unknown),
-                Release::Turn(_) | Release::Mark(_) => {}
+                Release::Turn(_) | Release::Picture(_) | Release::Mark(_) => {}
             }
         }
     }

@@ -6,12 +6,16 @@ mod away;
 mod breakage;
 mod double;
 mod following;
+mod lease;
+mod member;
 mod moving;
 mod order;
+mod pictures;
 mod restart;
 mod storage;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -44,16 +48,29 @@ struct Story {
 struct World {
     feed: mpsc::UnboundedSender<Feed>,
     log: Mutex<Vec<String>>,
+    /// Most public changes that were published together.
+    largest: AtomicUsize,
+    /// Whether the node cannot be sure any more that its shards are its own.
+    cut_off: AtomicBool,
 }
 
 impl World {
     fn new() -> (Arc<World>, mpsc::UnboundedReceiver<Feed>) {
         let (sender, feed) = mpsc::unbounded_channel();
-        (Arc::new(World { feed: sender, log: Mutex::default() }), feed)
+        let (log, largest, cut_off) = (Mutex::default(), AtomicUsize::default(), AtomicBool::default());
+        (Arc::new(World { feed: sender, log, largest, cut_off }), feed)
     }
 
     fn note(&self, what: impl Into<String>) {
         self.log.lock().unwrap().push(what.into());
+    }
+
+    fn largest(&self) -> usize {
+        self.largest.load(Ordering::SeqCst)
+    }
+
+    fn cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, Ordering::SeqCst);
     }
 
     fn noted(&self, what: &str) -> usize {
@@ -63,6 +80,7 @@ impl World {
 
 impl FeedSink for World {
     fn publish(&self, _: Shard, feed: Vec<Feed>) {
+        self.largest.fetch_max(feed.len(), Ordering::SeqCst);
         for change in feed {
             self.note(match &change {
                 Feed::Event(event) => format!("public {}", event.spec.name),
@@ -79,6 +97,10 @@ impl FeedSink for World {
 
 /// The world of a node that is not alone.
 impl Beyond for World {
+    fn may_answer(&self, _: Shard) -> bool {
+        !self.cut_off.load(Ordering::SeqCst)
+    }
+
     fn tell(&self, to: Address, _: Message) {
         self.note(format!("beyond {to:?}"));
     }

@@ -49,18 +49,24 @@ struct Server {
 impl Nats {
     /// One server without a cluster.
     pub(crate) fn one() -> Self {
-        Self::start_all(1)
+        Self::start_all(1, "")
+    }
+
+    /// One server with these lines more in its configuration.
+    pub(crate) fn one_with(more: &str) -> Self {
+        Self::start_all(1, more)
     }
 
     /// Three servers, ready: connected to each other, with a leader.
     pub(crate) fn three() -> Self {
-        Self::start_all(3)
+        Self::start_all(3, "")
     }
 
-    fn start_all(count: usize) -> Self {
+    fn start_all(count: usize, more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clusters: Vec<Door> = (0..count).map(|_| Door::default()).collect();
-        let servers = (0..count).map(|place| Server::new(&folder.path().join(name(place)), place, &clusters)).collect();
+        let folder_of = |place| folder.path().join(name(place));
+        let servers = (0..count).map(|place| Server::new(&folder_of(place), place, &clusters, more)).collect();
         let mut nats = Self { servers, folder };
         for place in 0..count {
             nats.start(place);
@@ -198,7 +204,7 @@ impl Nats {
 }
 
 impl Server {
-    fn new(folder: &Path, place: usize, clusters: &[Door]) -> Self {
+    fn new(folder: &Path, place: usize, clusters: &[Door], more: &str) -> Self {
         std::fs::create_dir(folder).expect("its folder");
         let client = Door::default();
         let route = |(other, door): (usize, &Door)| (other != place).then(|| Link::to(door));
@@ -212,7 +218,8 @@ impl Server {
             routes: clusters.iter().enumerate().map(route).collect(),
             nowhere: Link::to(&Door::default()),
         };
-        std::fs::write(server.folder.join("nats.conf"), server.configuration(place)).expect("its configuration");
+        let configuration = server.configuration(place) + more;
+        std::fs::write(server.folder.join("nats.conf"), configuration).expect("its configuration");
         server
     }
 

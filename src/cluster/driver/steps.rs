@@ -1,6 +1,7 @@
-//! The steps in which a shard comes, goes, or is looked up: each is a task of its own that ends with a report.
+//! The steps in which a shard comes, goes, or proves itself: each is a task of its own that ends with a report.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actors::ids::Shard;
@@ -8,12 +9,19 @@ use tracing::{info, warn};
 
 use super::super::Shared;
 use super::super::follow::Follower;
+use super::super::presence::NodeId;
+use super::super::sightings::Lease;
 use super::Report;
+use crate::clock;
 use crate::journal;
-use crate::journal::jetstream::{ClaimError, Claimed};
+use crate::journal::jetstream::{ClaimError, Claimed, Tail};
+use crate::nats::Away;
 
 /// Wait before the journal is asked again when it was out of reach.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a claim goes on while the journal is out of reach, and how long its last records may take to be read.
+const CLAIM_MAX: Duration = Duration::from_secs(10);
 
 /// Becomes the owner of a shard: see the driver's charter.
 pub(super) async fn claim(shared: Arc<Shared>, shard: Shard, follower: Follower) {
@@ -21,7 +29,7 @@ pub(super) async fn claim(shared: Arc<Shared>, shard: Shard, follower: Follower)
     let report = match try_claim(&shared, shard, follower).await {
         Ok(epoch) => {
             info!(shard = shard.0, epoch, took = ?began.elapsed(), "shard is served here");
-            shared.counters.claims.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            shared.counters.claims.fetch_add(1, Ordering::Relaxed);
             Report::Owns { shard, epoch }
         }
         Err(failed) => {
@@ -57,14 +65,51 @@ impl From<&'static str> for Failed {
 }
 
 async fn try_claim(shared: &Arc<Shared>, shard: Shard, follower: Follower) -> Result<u64, Failed> {
-    let named = journal::Shard(shard.0);
-    let tail = shared.journal.tail(named).await.map_err(ClaimError::Away)?;
-    let Claimed { epoch, position, seq, at } = shared.journal.claim(named, &tail).await?;
-    let restored = follower.finish(position, seq).await.ok_or("follower ended")?;
+    let Claimed { epoch, position, seq, at } = write_claim(shared, shard).await?;
+    let finished = tokio::time::timeout(CLAIM_MAX, follower.finish(position, seq)).await;
+    let restored = finished.map_err(|_| "the last records could not be read")?.ok_or("follower ended")?;
     shared.distribution.begin(shard, epoch);
     shared.intake().own(shard, epoch);
     let hosting = shared.hosting().ok_or("node is not started yet")?;
     if hosting.adopt(restored, at).await { Ok(epoch) } else { Err("node stops".into()) }
+}
+
+/// Claims in the journal, as soon as the last owner's lease is over; goes on for a while when the journal is out of reach.
+async fn write_claim(shared: &Arc<Shared>, shard: Shard) -> Result<Claimed, ClaimError> {
+    let (named, until) = (journal::Shard(shard.0), Instant::now() + CLAIM_MAX);
+    loop {
+        let tried = match shared.journal.tail(named).await {
+            Ok(tail) => match outlive(shared, shard, tail.as_ref()).await {
+                Ok(()) => shared.journal.claim(named, &tail).await,
+                Err(away) => Err(ClaimError::Away(away)),
+            },
+            Err(away) => Err(ClaimError::Away(away)),
+        };
+        match tried {
+            Err(ClaimError::Away(_)) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
+            settled => return settled,
+        }
+    }
+}
+
+/// Waits until the last owner can have no lease any more: it must not answer for what changes behind its back.
+async fn outlive(shared: &Shared, shard: Shard, tail: Option<&Tail>) -> Result<(), Away> {
+    let Some(tail) = tail else { return Ok(()) };
+    let owner = NodeId { name: tail.owner.name.as_str().into(), incarnation: tail.owner.incarnation };
+    // An earlier life of this node has ended: the data directory is locked by this one.
+    if owner.name == shared.me.name || shared.sightings().gave_up(shard, &owner, tail.epoch) {
+        return Ok(());
+    }
+    // One that lives goes on storing heartbeats: then this claim is not due.
+    for _ in 0..3 {
+        let Some(stored) = shared.stored_heartbeat(&owner.name).await? else { return Ok(()) };
+        let lease = shared.sightings().lease_of(&owner, &stored, clock::monotonic());
+        match lease {
+            Lease::Over => return Ok(()),
+            Lease::Maybe(wait) => tokio::time::sleep(Duration::from_millis(wait.0)).await,
+        }
+    }
+    Err(Away { reason: format!("the last owner, {owner}, still stores heartbeats") })
 }
 
 /// Gives a shard up in good order.
@@ -78,15 +123,13 @@ pub(super) async fn release(shared: Arc<Shared>, shard: Shard) {
     shared.report(Report::Released { shard });
 }
 
-/// Asks the journal's leader whether a shard is still this node's.
-pub(super) async fn verify(shared: Arc<Shared>, shard: Shard) {
-    loop {
-        match shared.journal.tail(journal::Shard(shard.0)).await {
-            Ok(tail) => {
-                let mine = tail.filter(|tail| shared.is_me(&tail.owner)).map(|tail| tail.epoch);
-                return shared.report(mine.map_or(Report::Lost { shard }, |epoch| Report::Trusted { shard, epoch }));
-            }
-            Err(_) => tokio::time::sleep(AGAIN).await,
-        }
+/// Proves by an append that a shard is still this node's, for as long as that takes. A refusal is reported by whoever hears
+/// it first: the runtime.
+pub(super) async fn verify(shared: Arc<Shared>, shard: Shard, lapse: u64) {
+    let Some(hosting) = shared.hosting() else { return };
+    if hosting.prove(shard).await
+        && let Some(epoch) = shared.journal.epoch(journal::Shard(shard.0))
+    {
+        shared.report(Report::Trusted { shard, epoch, lapse });
     }
 }

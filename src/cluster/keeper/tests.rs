@@ -68,7 +68,10 @@ impl Village {
         }
         for to in 0..self.houses.len() {
             if !self.houses[to].still && !self.houses[to].cut_off {
-                let orders = self.houses[to].keeper.hear(now, heartbeat.clone());
+                let keeper = &mut self.houses[to].keeper;
+                let own = *keeper.me() == heartbeat.node;
+                let orders =
+                    if own { keeper.stored(now, heartbeat.number) } else { keeper.hear(now, heartbeat.clone()) };
                 self.carry_out(to, orders);
             }
         }
@@ -228,7 +231,7 @@ fn a_claim_that_a_lapse_overtook_is_looked_up() {
     let mut keeper = Keeper::new(NodeId::new("a", Millis(0), 0), Settings { shards: 1, lease: Span(LEASE) }, Millis(0));
     let beat = |keeper: &mut Keeper, at| {
         let heartbeat = keeper.heartbeat(Millis(at), |_| Progress::default());
-        keeper.hear(Millis(at), heartbeat)
+        keeper.stored(Millis(at), heartbeat.number)
     };
     beat(&mut keeper, 1);
     keeper.serve(Millis(1));
@@ -274,7 +277,7 @@ fn beat(from: &mut Keeper, now: u64) -> Heartbeat {
 /// It hears itself and ticks; what it wants done.
 fn tick(keeper: &mut Keeper, now: u64) -> Vec<Order> {
     let own = beat(keeper, now);
-    let mut orders = keeper.hear(Millis(now), own);
+    let mut orders = keeper.stored(Millis(now), own.number);
     orders.append(&mut keeper.tick(Millis(now)));
     keeper.followed(Shard(0), Seq(1), true);
     orders
@@ -285,14 +288,17 @@ fn nothing_is_claimed_after_a_lapse_before_the_others_were_heard_again() {
     let (mut first, mut second) = pair();
     first.serve(Millis(0));
     second.serve(Millis(0));
-    let early = beat(&mut second, 0);
-    first.hear(Millis(0), early);
-    assert_eq!(tick(&mut first, 0), [Order::Follow(Shard(0))]);
+    assert_eq!(tick(&mut second, 0), [Order::Follow(Shard(0))]);
+    let early = beat(&mut second, 1);
+    first.hear(Millis(1), early);
+    assert_eq!(tick(&mut first, 2), [Order::Follow(Shard(0))]);
     // The other takes over while this one hears nothing.
-    second.owns(Shard(0), 2);
+    assert_eq!(tick(&mut second, 50), [Order::Claim(Shard(0))]);
+    assert_eq!(second.owns(Shard(0), 2), []);
     let back = 10 * LEASE;
     assert_eq!(tick(&mut first, back), [], "what the other said before the lapse is too old");
-    let late = beat(&mut second, back);
+    tick(&mut second, back);
+    let late = beat(&mut second, back + 1);
     first.hear(Millis(back + 10), late);
     assert_eq!(tick(&mut first, back + 50), [], "it owns it");
     assert_eq!(tick(&mut first, back + 10 + LEASE - 1), []);
@@ -312,4 +318,41 @@ fn a_shard_that_was_lost_is_not_taken_back_before_its_new_owner_had_time_to_say_
     assert_eq!(tick(&mut first, 150), [Order::Follow(Shard(0))]);
     assert_eq!(tick(&mut first, 200), [], "the other has not spoken yet");
     assert_eq!(tick(&mut first, 100 + LEASE), [Order::Claim(Shard(0))], "it never will");
+}
+
+#[test]
+fn a_shard_that_the_first_cannot_claim_goes_to_the_second() {
+    let (mut first, mut second) = pair();
+    first.serve(Millis(0));
+    second.serve(Millis(0));
+    let mut claimed = Vec::new();
+    for now in (0..20 * LEASE).step_by(50) {
+        let told = beat(&mut first, now);
+        second.hear(Millis(now), told);
+        let told = beat(&mut second, now);
+        first.hear(Millis(now), told);
+        for order in tick(&mut first, now) {
+            if order == Order::Claim(Shard(0)) {
+                first.claim_failed(Shard(0), Millis(now));
+            }
+        }
+        for order in tick(&mut second, now) {
+            if order == Order::Claim(Shard(0)) {
+                assert_eq!(second.owns(Shard(0), 1), []);
+                claimed.push(now);
+            }
+        }
+    }
+    assert!(claimed.len() == 1 && claimed[0] <= 5 * LEASE, "{claimed:?}");
+}
+
+#[test]
+fn a_claim_that_was_overtaken_before_it_was_reported_is_given_up() {
+    let (mut first, _) = pair();
+    first.serve(Millis(0));
+    tick(&mut first, 0);
+    assert_eq!(tick(&mut first, 50), [Order::Claim(Shard(0))]);
+    first.lost(Shard(0), Millis(60));
+    assert_eq!(first.owns(Shard(0), 1), [Order::Drop(Shard(0))]);
+    assert_eq!(first.role(Shard(0)), Role::Idle);
 }

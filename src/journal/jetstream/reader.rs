@@ -3,6 +3,8 @@
 //! Uses a push consumer that NATS keeps in memory and that says every second that it is still there. Whatever goes wrong
 //! (silence, a gap, another leader, a new connection) has one answer: a new consumer behind the last message that was given out.
 
+use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +12,13 @@ use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
 use async_nats::{StatusCode, Subscriber};
 use futures_util::StreamExt;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::append::Position;
-use super::carry::open;
-use super::envelope::Envelope;
+use super::envelope::{Envelope, EnvelopeError};
 use super::{Shard, Shared};
-use crate::nats::{Away, Stored};
+use crate::nats::Away;
 
 /// How often a consumer with nothing to say says so.
 const HEARTBEAT: Duration = Duration::from_millis(1_000);
@@ -24,13 +26,49 @@ const HEARTBEAT: Duration = Duration::from_millis(1_000);
 const SILENCE_MAX: Duration = Duration::from_millis(2_500);
 /// How long NATS keeps a consumer that nobody listens to.
 const ABANDONED: Duration = Duration::from_secs(10);
-/// Pause before a consumer that could not be made is tried again.
+/// Consumers of one stream that a node has under way at once.
+const STARTS_MAX: usize = 4;
+/// Pause before a consumer that could not be made is tried again, on average.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Header of a heartbeat: how many messages the consumer has sent so far.
 const SENT: &str = "Nats-Last-Consumer";
 /// Header of a heartbeat: the subject to publish to, so that a held up consumer goes on.
 const STALLED: &str = "Nats-Consumer-Stalled";
+
+/// Why the next message was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// NATS does not answer. The next call tries again, after a pause.
+    Away(Away),
+    /// The next message lies there but says nothing to this release: it is damaged, or of a newer one. Trying again does not
+    /// help, and what comes behind it must not be read without it.
+    Unreadable {
+        /// Where it lies.
+        position: Position,
+        /// What is the matter with it.
+        error: EnvelopeError,
+    },
+}
+
+impl From<Away> for ReadError {
+    fn from(away: Away) -> Self {
+        ReadError::Away(away)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Away(away) => away.fmt(f),
+            ReadError::Unreadable { position, error } => {
+                write!(f, "message cannot be read: position={} {error}", position.0)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
 
 /// A message where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,10 +125,11 @@ impl Reader {
     /// The next message; waits for it. May be dropped while it waits without losing anything.
     ///
     /// # Errors
-    /// [`Away`] when NATS does not answer, or not with what was written. The next call tries again, after a pause.
-    pub async fn next(&mut self) -> Result<Entry, Away> {
+    /// See [`ReadError`].
+    pub async fn next(&mut self) -> Result<Entry, ReadError> {
         if std::mem::take(&mut self.failed) {
-            sleep(AGAIN).await;
+            // Those that failed together do not come back together.
+            sleep(AGAIN.mul_f64(rand::random_range(0.5..1.5))).await;
         }
         let next = self.try_next().await;
         if next.is_err() {
@@ -100,11 +139,14 @@ impl Reader {
         next
     }
 
-    async fn try_next(&mut self) -> Result<Entry, Away> {
+    async fn try_next(&mut self) -> Result<Entry, ReadError> {
         loop {
             let live = match &mut self.live {
                 Some(live) => live,
-                empty => empty.insert(start(&self.shared, self.shard, self.position).await?),
+                empty => {
+                    let starting = start(&self.shared, self.shard, self.position);
+                    empty.insert(self.shared.starts.one(self.shard, starting).await?)
+                }
             };
             let Ok(Some(message)) = timeout(SILENCE_MAX, live.messages.next()).await else {
                 self.live = None;
@@ -119,17 +161,18 @@ impl Reader {
             let message = Message { message, context: self.shared.nats.jetstream().clone() };
             let (received, position) = match message.info() {
                 Ok(info) => (info.consumer_sequence, info.stream_sequence),
-                Err(error) => return Err(Away::new("consumer", error)),
+                Err(error) => return Err(Away::new("consumer", error).into()),
             };
             if received != live.received + 1 {
                 self.live = None;
                 continue;
             }
             live.received = received;
-            let stored = Stored { position, payload: message.message.payload };
-            let envelope = open(self.shared.lane(self.shard), &stored)?;
-            self.position = Position(position);
-            return Ok(Entry { position: self.position, envelope });
+            let position = Position(position);
+            let envelope = Envelope::open_at(self.shard, &message.message.payload)
+                .map_err(|error| ReadError::Unreadable { position, error })?;
+            self.position = position;
+            return Ok(Entry { position, envelope });
         }
     }
 
@@ -147,6 +190,23 @@ impl Reader {
         }
         let sent = header(SENT).and_then(|sent| sent.as_str().parse::<u64>().ok());
         sent.is_none_or(|sent| sent == live.received)
+    }
+}
+
+/// Bounds how many consumers are being made at once: after an election all that a server had are made anew, and the servers
+/// have better things to do then. Each stream has its own bound, so that one without a leader, which lets everybody wait,
+/// does not hold up the readers of the others.
+pub(super) struct Starts(Vec<Semaphore>);
+
+impl Starts {
+    pub(super) fn new(streams: u16) -> Starts {
+        Starts((0..streams.max(1)).map(|_| Semaphore::new(STARTS_MAX)).collect())
+    }
+
+    async fn one<T>(&self, shard: Shard, start: impl Future<Output = T>) -> T {
+        let stream = usize::from(shard.0) % self.0.len();
+        let _turn = self.0[stream].acquire().await.expect("the semaphores are never closed");
+        start.await
     }
 }
 
@@ -172,4 +232,36 @@ async fn start(shared: &Shared, shard: Shard, after: Position) -> Result<Live, A
     let stream = shared.nats.stream(&lane.stream).await?;
     stream.create_consumer(config).await.map_err(|error| Away::new(&lane.stream, error))?;
     Ok(Live { messages, received: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn few_consumers_are_made_at_once_and_a_stream_that_is_away_holds_up_no_other() {
+        let (starts, under_way, most) = (Starts::new(3), AtomicUsize::new(0), AtomicUsize::new(0));
+        let start = |shard| {
+            starts.one(Shard(shard), async {
+                most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                under_way.fetch_sub(1, Ordering::SeqCst);
+            })
+        };
+        join_all((0..64).map(|shard| start(shard * 3))).await;
+        assert_eq!(most.load(Ordering::SeqCst), STARTS_MAX, "of one stream");
+        join_all((0..64).map(start)).await;
+        assert_eq!(most.load(Ordering::SeqCst), 3 * STARTS_MAX, "of all");
+
+        let stuck = || starts.one(Shard(0), std::future::pending::<()>());
+        let stuck = join_all((0..64).map(|_| stuck()));
+        tokio::select! {
+            _ = stuck => unreachable!("nobody answers"),
+            () = start(1) => {}
+        }
+    }
 }

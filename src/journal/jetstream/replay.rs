@@ -16,7 +16,7 @@ use super::append::{Position, Tail};
 use super::carry::open;
 use super::envelope::{Envelope, Kind};
 use super::lanes::Lane;
-use super::reader::Reader;
+use super::reader::{Entry, ReadError, Reader};
 use super::{Seq, Shard, Shared};
 use crate::journal::{ReplayError, Visit};
 use crate::nats::Away;
@@ -91,7 +91,7 @@ async fn read_on(
 ) -> Result<(), ReplayError> {
     let mut last = after;
     while last < tail.seq {
-        let entry = match timeout(PATIENCE, patiently(async || reader.next().await)).await {
+        let entry = match timeout(PATIENCE, next(&mut reader)).await {
             Ok(entry) => entry?,
             Err(_) => return Err(not_readable("no message of the journal came")),
         };
@@ -110,6 +110,19 @@ async fn read_on(
         }
     }
     Ok(())
+}
+
+/// The next message, for as often as it has to be asked for.
+async fn next(reader: &mut Reader) -> Result<Entry, ReplayError> {
+    loop {
+        match reader.next().await {
+            Ok(entry) => return Ok(entry),
+            Err(ReadError::Away(away)) => debug!(%away, "journal is asked again"),
+            Err(error @ ReadError::Unreadable { .. }) => {
+                return Err(ReplayError::Io(io::Error::new(io::ErrorKind::InvalidData, error)));
+            }
+        }
+    }
 }
 
 /// The oldest message that is left: where it lies, and the last record before it.

@@ -1,7 +1,8 @@
-//! The health of the journal: away while NATS is not connected, not trusted, or owes an answer for too long.
+//! The health of the journal: away while NATS is not connected or not trusted. A shard is also away, alone, while its own
+//! append is owed an answer for too long: its stream may have no leader while the others do.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -27,20 +28,25 @@ struct Facts {
 }
 
 impl Facts {
+    /// Of the journal as a whole: a shard that is late does not count, the others may be well.
     fn status(&self) -> Status {
         if self.closed {
             return Status::Closed;
         }
         let away = |reason: String| Status::Away { reason };
-        if let Some(distrust) = &self.distrust {
-            return away(distrust.clone());
-        }
-        if self.disconnected {
-            return away("no connection to NATS".to_owned());
-        }
-        match self.late.first_key_value() {
-            Some((shard, reason)) => away(format!("journal of shard {shard} does not answer: {reason}")),
+        match &self.distrust {
+            Some(distrust) => away(distrust.clone()),
+            None if self.disconnected => away("no connection to NATS".to_owned()),
             None => Status::Serving,
+        }
+    }
+
+    fn status_of(&self, shard: Shard) -> Status {
+        match (self.status(), self.late.get(&shard)) {
+            (Status::Serving, Some(reason)) => {
+                Status::Away { reason: format!("journal of shard {shard} does not answer: {reason}") }
+            }
+            (status, _) => status,
         }
     }
 }
@@ -89,37 +95,68 @@ impl Standing {
         self.update(|facts| facts.closed = true);
     }
 
+    pub(super) fn status_of(&self, shard: Shard) -> Status {
+        self.facts().status_of(shard)
+    }
+
     pub(super) fn late(&self, shard: Shard, reason: String) {
         self.update(|facts| {
+            if facts.late.is_empty() {
+                warn!(%shard, reason, "a shard's journal does not answer");
+            }
             facts.late.insert(shard, reason);
         });
     }
 
     pub(super) fn answered(&self, shard: Shard) {
         self.update(|facts| {
-            facts.late.remove(&shard);
+            if facts.late.remove(&shard).is_some() && facts.late.is_empty() {
+                info!("every shard's journal answers again");
+            }
         });
     }
 
     fn update(&self, change: impl FnOnce(&mut Facts)) {
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = self.facts();
         change(&mut facts);
         let status = facts.status();
-        // Told while the facts are locked, so that two changes are told in their order.
-        self.health.send_if_modified(|health| {
+        // Told while the facts are locked, so that two changes are told in their order; and always, because a shard may have
+        // changed alone.
+        self.health.send_modify(|health| {
             let (was_away, is_away) = (is_away(&health.status), is_away(&status));
             if let (false, Status::Away { reason }) = (was_away, &status) {
                 warn!(reason, "journal is away");
             } else if was_away && !is_away {
                 info!("journal is back");
             }
-            let changed = health.status != status;
             health.status = status;
-            changed
         });
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn is_away(status: &Status) -> bool {
     matches!(status, Status::Away { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_shard_is_away_alone_and_a_lost_connection_takes_all_away() {
+        let mut facts = Facts::default();
+        facts.late.insert(Shard(3), "no leader".to_owned());
+        assert_eq!(facts.status(), Status::Serving);
+        assert_eq!(facts.status_of(Shard(4)), Status::Serving);
+        assert!(is_away(&facts.status_of(Shard(3))));
+        facts.disconnected = true;
+        assert!(is_away(&facts.status()) && is_away(&facts.status_of(Shard(4))));
+        facts.disconnected = false;
+        facts.late.clear();
+        assert_eq!(facts.status_of(Shard(3)), Status::Serving);
+    }
 }

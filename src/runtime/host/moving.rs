@@ -22,9 +22,7 @@ impl Host {
     pub(super) fn bring_in(self: &Rc<Self>, restored: Restored, floor: Millis) -> Rc<ShardHost> {
         let id = restored.shard;
         let shard = Rc::new(ShardHost::new(self, id, restored.last, floor));
-        let mut feed = Vec::new();
-        shard.populate(restored, &mut feed);
-        self.node().feed.publish(id, feed);
+        shard.populate(restored);
         self.node().feed.pictured(id);
         self.shards.borrow_mut()[usize::from(id.0)] = Some(shard.clone());
         self.node().router.gauges(id).set_hosted(true);
@@ -71,6 +69,12 @@ impl Host {
     pub(super) fn pictures(&self, id: Shard, done: oneshot::Sender<()>) {
         if let Some(shard) = self.staying(id) {
             tokio::task::spawn_local(shard.picture_all(done));
+        }
+    }
+
+    pub(super) fn prove(&self, id: Shard, done: oneshot::Sender<()>) {
+        if let Some(shard) = self.staying(id) {
+            shard.prove(done);
         }
     }
 

@@ -5,10 +5,11 @@
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::super::cells::AnyCell;
 use super::super::commit::Abandoned;
 use super::super::failure::Failure;
 use super::super::release::Release;
@@ -16,8 +17,12 @@ use super::{Gate, ShardHost};
 
 static ELSEWHERE: Failure = Failure::Elsewhere;
 
-/// Wait before the pictures of cells that are being brought back are asked for again.
-const PICTURE_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether cells that are being brought back have given their pictures.
+const PICTURES_LOOK: Duration = Duration::from_millis(50);
+
+/// How long pictures wait for cells that are being brought back. A machine that panics again and again must not keep away
+/// whoever needs the others' pictures, such as a node that joins.
+const PICTURES_WAIT_MAX: Duration = Duration::from_secs(2);
 
 impl ShardHost {
     pub(in super::super) fn is_leaving(&self) -> bool {
@@ -61,8 +66,8 @@ impl ShardHost {
         self.left.notify_waiters();
     }
 
-    /// Publishes the picture of every cell, each behind the cell's last change, and says so; tries again where a cell is
-    /// being brought back or a record is refused. Ends unheard when the shard leaves.
+    /// Publishes the picture of every cell, each behind the cell's last change, and says so. A cell that is being brought
+    /// back is waited for a while; after that its picture goes out when it is back. Ends unheard when the shard leaves.
     pub(in super::super) async fn picture_all(self: Rc<Self>, done: oneshot::Sender<()>) {
         tokio::select! {
             biased;
@@ -75,19 +80,23 @@ impl ShardHost {
     }
 
     async fn until_pictured(&self) {
+        let began = Instant::now();
         loop {
-            let mut all = true;
             for address in self.addresses() {
                 let asked = self.cells.borrow().get(&address).map(|cell| cell.give_picture());
                 if let Some(asked) = asked {
-                    all &= asked.given().await;
+                    asked.heard().await;
                 }
             }
+            while began.elapsed() < PICTURES_WAIT_MAX && self.cells.borrow().values().any(AnyCell::owes_picture) {
+                tokio::time::sleep(PICTURES_LOOK).await;
+            }
             let last = self.log.borrow().end();
-            if all && self.when_durable(last).await.is_ok() {
+            if self.when_durable(last).await.is_ok() {
                 return;
             }
-            tokio::time::sleep(PICTURE_AGAIN).await;
+            // A record was refused, and the pictures behind it with it.
+            tokio::time::sleep(PICTURES_LOOK).await;
         }
     }
 }
@@ -103,6 +112,6 @@ fn abandon(release: Release, failure: &Failure) {
     match release {
         Release::Turn(mut told) if told.changed => told.fail(failure),
         Release::Turn(mut told) => told.fail(&Failure::Elsewhere),
-        Release::Mark(_) => {}
+        Release::Picture(_) | Release::Mark(_) => {}
     }
 }

@@ -1,7 +1,8 @@
 //! Mending: what a shard does when a machine panics or the journal does not acknowledge.
 //!
 //! Surely not written means back to the durable state; not known means that the node stops. Not this node's to write any
-//! more means that the shard leaves, or, on a node that is alone, that the node stops. A cell that is away gets no turn
+//! more means that the shard leaves, or, on a node that is alone, that the node stops. A journal that was closed says
+//! nothing about other nodes: the shard leaves without a word to them. A cell that is away gets no turn
 //! until snapshot and journal have brought it back.
 
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use super::super::failure::Failure;
 use super::super::recovery::Restored;
 use super::super::release::Release;
 use super::{Gate, ShardHost};
-use crate::journal::{AppendError, Seq, Status, Unavailable};
+use crate::journal::{AppendError, Seq, Shard, Status, Unavailable};
 
 static DISK_FULL: Failure = Failure::not_writable("disk full");
 static AWAY: Failure = Failure::not_writable("journal cannot be reached");
@@ -28,14 +29,19 @@ const REBUILD_AGAIN: Duration = Duration::from_secs(5);
 impl ShardHost {
     pub(super) fn not_acknowledged(self: &Rc<Self>, error: &AppendError) {
         self.node.hooks.append_failed(self.id);
+        let alone = self.node.router.beyond().is_alone();
         match error {
             AppendError::Unavailable { reason } => match reason {
                 Unavailable::DiskFull => self.roll_back(&DISK_FULL, error),
                 Unavailable::QueueFull => self.roll_back(&QUEUE_FULL, error),
                 Unavailable::TooLarge { .. } => self.roll_back(&TOO_LARGE, error),
+                Unavailable::Closed if !alone => {
+                    self.fail_waiting(&Failure::Elsewhere);
+                    self.deserted(error);
+                }
                 Unavailable::Stopped | Unavailable::Closed => self.give_up(&Failure::STOPPING, error),
             },
-            AppendError::Unknown { .. } | AppendError::Fenced { .. } if self.node.router.beyond().is_alone() => {
+            AppendError::Unknown { .. } | AppendError::Fenced { .. } | AppendError::Unanswered if alone => {
                 self.give_up(&Failure::Unknown, error);
             }
             AppendError::Fenced { .. } => {
@@ -44,6 +50,7 @@ impl ShardHost {
                 self.overtaken(error);
             }
             AppendError::Unknown { .. } => self.overtaken(error),
+            AppendError::Unanswered => self.deserted(error),
         }
     }
 
@@ -51,10 +58,20 @@ impl ShardHost {
     /// flight hears that it is not known.
     fn overtaken(self: &Rc<Self>, error: &AppendError) {
         warn!(shard = self.id.0, %error, "another node has written to the shard, it leaves");
+        self.be_forgotten();
+        self.node.router.beyond().fenced(self.id);
+    }
+
+    /// The journal was closed under the shard, as when the node stops: the same, but nobody has taken it.
+    fn deserted(self: &Rc<Self>, error: &AppendError) {
+        info!(shard = self.id.0, %error, "journal is closed, the shard leaves");
+        self.be_forgotten();
+    }
+
+    fn be_forgotten(self: &Rc<Self>) {
         if let Some(host) = self.host.upgrade() {
             host.forget(self);
         }
-        self.node.router.beyond().fenced(self.id);
     }
 
     /// Surely not written: what waited was not done, and every cell that is ahead goes back to what is durable.
@@ -88,7 +105,7 @@ impl ShardHost {
         for release in releases {
             match release {
                 Release::Turn(mut told) => told.fail(failure),
-                Release::Mark(_) => {}
+                Release::Picture(_) | Release::Mark(_) => {}
             }
         }
     }
@@ -148,7 +165,7 @@ impl ShardHost {
 
     /// Takes commands again when the journal does and all cells are back.
     pub(in super::super) fn reopen(&self) {
-        let status = self.node.journal.health().borrow().status.clone();
+        let status = self.node.journal.status_of(Shard(self.id.0));
         match (status, self.gate()) {
             (Status::Serving, Gate::ReadOnly(_)) if self.away.get() == 0 => {
                 info!(shard = self.id.0, "commands are taken again");

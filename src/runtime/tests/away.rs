@@ -29,3 +29,23 @@ fn a_journal_that_is_away_takes_nothing_new_and_comes_back_by_itself() {
         story.runtime.kill();
     });
 }
+
+#[test]
+fn a_shard_whose_journal_is_away_stops_alone() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let ((world, _feed), policy) = (World::new(), Policy { shards: 2, ..Policy::default() });
+        let parts = Parts { policy, ..parts(&journal, &Arc::default(), settings(), &world) };
+        let runtime = Runtime::start(parts, &[Shard(0), Shard(1)]).unwrap();
+        let writable = || runtime.router().view().shards.iter().map(|shard| shard.writable).collect::<Vec<_>>();
+        until(|| writable() == [true, true]).await;
+        journal.set_away(&[crate::journal::Shard(1)]);
+        until(|| writable() == [true, false]).await;
+        // What changes with another shard opens nothing and closes nothing.
+        journal.set_away(&[crate::journal::Shard(0)]);
+        until(|| writable() == [false, true]).await;
+        journal.set_away(&[]);
+        until(|| writable() == [true, true]).await;
+        runtime.kill();
+    });
+}

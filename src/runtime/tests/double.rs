@@ -1,6 +1,6 @@
 //! A journal and a shelf in memory: the journal acknowledges, refuses or waits as the test wants.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Condvar, Mutex};
 
 use actors::ids;
@@ -36,6 +36,8 @@ pub(super) struct JournalDouble {
     holds: mpsc::UnboundedSender<Held>,
     held: tokio::sync::Mutex<mpsc::UnboundedReceiver<Held>>,
     health: watch::Sender<Health>,
+    /// Shards that are away while the others are not.
+    away: Mutex<BTreeSet<Shard>>,
 }
 
 impl Default for JournalDouble {
@@ -50,6 +52,7 @@ impl Default for JournalDouble {
             holds,
             held: held.into(),
             health,
+            away: Mutex::default(),
         }
     }
 }
@@ -90,6 +93,12 @@ impl JournalDouble {
 
     pub(super) fn set_status(&self, status: Status) {
         self.health.send_modify(|health| health.status = status);
+    }
+
+    /// From now on these shards are away, and only they.
+    pub(super) fn set_away(&self, shards: &[Shard]) {
+        *self.away.lock().unwrap() = shards.iter().copied().collect();
+        self.health.send_modify(|_| ());
     }
 
     pub(super) fn records(&self) -> usize {
@@ -164,6 +173,13 @@ impl Journal for JournalDouble {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    fn status_of(&self, shard: Shard) -> Status {
+        match self.away.lock().unwrap().contains(&shard) {
+            true => Status::Away { reason: "no answer".to_owned() },
+            false => self.health.borrow().status.clone(),
+        }
     }
 }
 

@@ -2,95 +2,12 @@
 
 use std::time::Duration;
 
-use actors::address::BlockRef;
-use actors::block::Layout;
-use actors::event::BlockSpec;
 use actors::ids::{OrderId, Tag};
 use actors::order;
 
+use super::member::{HOME, Member, OTHER, PAST, block_of};
 use super::*;
-use crate::journal::{AppendError, Seq};
-use crate::runtime::load;
-use crate::runtime::recovery::Restored;
-
-const HOME: Shard = Shard(0);
-const OTHER: Shard = Shard(1);
-const PAST: Millis = Millis(0);
-
-/// A node of a cluster with two shards: it owns what a story has it adopt. The concert lives on the first.
-struct Member {
-    story: Story,
-    shelf: Arc<ShelfDouble>,
-}
-
-impl std::ops::Deref for Member {
-    type Target = Story;
-
-    fn deref(&self) -> &Story {
-        &self.story
-    }
-}
-
-impl Member {
-    /// It owns nothing.
-    fn bare(journal: &Arc<JournalDouble>, settings: Settings) -> Member {
-        assert_eq!(concert().shard(2), HOME);
-        let ((world, feed), shelf) = (World::new(), Arc::new(ShelfDouble::default()));
-        let policy = Policy { shards: 2, ..Policy::default() };
-        let parts = Parts { policy, beyond: world.clone(), ..parts(journal, &shelf, settings, &world) };
-        let runtime = Runtime::start(parts, &[]).unwrap();
-        Member { story: Story { journal: journal.clone(), world, feed, runtime }, shelf }
-    }
-
-    /// It owns the concert's shard, and the concert is there.
-    async fn with_concert(journal: &Arc<JournalDouble>) -> Member {
-        Member::with_concert_and(journal, settings()).await
-    }
-
-    async fn with_concert_and(journal: &Arc<JournalDouble>, settings: Settings) -> Member {
-        let member = Member::bare(journal, settings);
-        assert!(member.adopt(HOME).await);
-        member.ask(create()).await.unwrap();
-        member
-    }
-
-    /// A shard as journal and snapshots have it now.
-    fn restored(&self, shard: Shard) -> Restored {
-        load(&*self.journal, &*self.shelf, &[shard], 1).unwrap().0.remove(0)
-    }
-
-    async fn adopt(&self, shard: Shard) -> bool {
-        self.runtime.adopt(self.restored(shard), PAST).await
-    }
-
-    fn lives(&self, shard: Shard) -> u32 {
-        self.router().gauges(shard).lives()
-    }
-
-    /// Nothing of a shard is left here: no cell, and nobody who could still hold it.
-    async fn is_clean(&self, shard: Shard) {
-        let view = || self.router().view().shards[usize::from(shard.0)];
-        until(|| self.lives(shard) == 0 && Kind::ALL.iter().all(|kind| view().cells.of(*kind) == 0)).await;
-        let view = view();
-        assert!(!view.hosted && !view.writable && view.snapshot_at.is_none());
-        assert!(Kind::ALL.iter().all(|kind| view.queued.of(*kind) == 0), "{view:?}");
-    }
-
-    fn log(&self) -> Vec<String> {
-        self.world.log.lock().unwrap().clone()
-    }
-}
-
-/// A block of the concert that lives on the other shard.
-fn far_block() -> BlockSpec {
-    let names = (0..100).map(|number| format!("B{number}"));
-    let is_far = |name: &String| {
-        let block = BlockRef { event: "aurora".into(), block: name.as_str().into() };
-        Address::Block(block).shard(2) == OTHER
-    };
-    let id = names.into_iter().find(is_far).unwrap().as_str().into();
-    BlockSpec { id, name: "Far".to_owned(), layout: Layout::Standing(10), price: 100 }
-}
+use crate::journal::{AppendError, Seq, Unavailable};
 
 #[test]
 fn a_node_that_owns_nothing_sends_everybody_elsewhere() {
@@ -100,9 +17,9 @@ fn a_node_that_owns_nothing_sends_everybody_elsewhere() {
         assert_eq!(member.ask(event::Command::Show).await, Err(Failure::Elsewhere));
         member.router().tell(concert(), rename("x").into());
         assert_eq!(member.world.noted("beyond Event"), 1);
-        assert_eq!(member.runtime.release(HOME).await, None);
-        assert!(!member.runtime.pictures(HOME).await);
-        member.runtime.drop_shard(HOME);
+        assert_eq!(member.runtime.hosting().release(HOME).await, None);
+        assert!(!member.runtime.hosting().pictures(HOME).await);
+        member.runtime.hosting().drop_shard(HOME);
         let view = member.router().view();
         assert_eq!((view.shards.len(), view.shards.iter().any(|shard| shard.hosted)), (2, false));
         member.story.runtime.stop().await;
@@ -115,7 +32,7 @@ fn a_shard_comes_with_its_state_and_its_pictures_are_out_before_it_answers() {
         let journal = Arc::new(JournalDouble::default());
         let first = Member::with_concert(&journal).await;
         first.ask(rename("Borealis")).await.unwrap();
-        assert_eq!(first.runtime.release(HOME).await, Some(Seq(2)));
+        assert_eq!(first.runtime.hosting().release(HOME).await, Some(Seq(2)));
         let second = Member::bare(&journal, settings());
         assert!(second.adopt(HOME).await);
         assert_eq!(second.log()[..2], ["public Borealis", "pictured 0"]);
@@ -140,7 +57,7 @@ fn what_was_let_in_is_answered_before_a_shard_leaves_and_nobody_is_let_in_meanwh
         let append = member.append().await;
         let second = member.ask(rename("second"));
         tokio::task::yield_now().await;
-        let released = member.runtime.release(HOME);
+        let released = member.runtime.hosting().release(HOME);
         assert!(!member.router().hosts(HOME), "at once");
         assert_eq!(member.ask(event::Command::Show).await, Err(Failure::Elsewhere));
         member.router().tell(concert(), rename("told").into());
@@ -165,7 +82,7 @@ fn a_shard_that_cannot_finish_leaves_all_the_same() {
         let append = member.append().await;
         let read = member.ask(event::Command::Show);
         let behind = member.ask(rename("behind"));
-        assert_eq!(member.runtime.release(HOME).await, Some(Seq(1)));
+        assert_eq!(member.runtime.hosting().release(HOME).await, Some(Seq(1)));
         assert_eq!(in_flight.await, Err(Failure::Unknown), "it may be in the journal");
         assert_eq!(behind.await, Err(Failure::Elsewhere), "the journal has never seen it");
         assert!(matches!(read.await, Err(Failure::Elsewhere)), "a read can be asked again anywhere");
@@ -183,7 +100,7 @@ fn a_dropped_shard_comes_back_clean_while_its_former_append_is_unresolved() {
         journal.hold(true);
         let pending = member.ask(rename("landed"));
         let append = member.append().await;
-        member.runtime.drop_shard(HOME);
+        member.runtime.hosting().drop_shard(HOME);
         assert_eq!(pending.await, Err(Failure::Unknown));
         member.is_clean(HOME).await;
         journal.hold(false);
@@ -221,9 +138,9 @@ fn cells_of_a_former_life_that_are_brought_back_late_find_nobody() {
         assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
         let waiting = member.ask(event::Command::Show);
         tokio::task::yield_now().await;
-        member.runtime.drop_shard(HOME);
+        member.runtime.hosting().drop_shard(HOME);
         assert_eq!(waiting.await, Err(Failure::Elsewhere));
-        assert!(member.runtime.adopt(restored, PAST).await);
+        assert!(member.runtime.hosting().adopt(restored, PAST).await);
         assert_eq!(name(member.ask(rename("new life")).await), "new life");
         journal.hold_replays(false);
         // The rebuilds come one after the other: when this one is done, the late one was there.
@@ -282,6 +199,29 @@ fn an_outcome_that_cannot_be_known_any_more_is_said_to_be_so_and_the_shard_leave
 }
 
 #[test]
+fn a_journal_that_is_closed_under_a_shard_is_no_other_owner() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let member = Member::with_concert(&journal).await;
+        let closed = AppendError::Unavailable { reason: Unavailable::Closed };
+        for (error, heard) in [(AppendError::Unanswered, Failure::Unknown), (closed, Failure::Elsewhere)] {
+            journal.hold(true);
+            let in_flight = member.ask(rename("in flight"));
+            let append = member.append().await;
+            let behind = member.ask(rename("behind"));
+            tokio::task::yield_now().await;
+            journal.refuse(append, error);
+            assert_eq!((in_flight.await, behind.await), (Err(heard), Err(Failure::Elsewhere)));
+            member.is_clean(HOME).await;
+            journal.hold(false);
+            assert!(member.adopt(HOME).await);
+        }
+        assert_eq!((member.world.noted("fenced"), &*member.runtime.fatal().borrow()), (0, &None));
+        member.story.runtime.stop().await;
+    });
+}
+
+#[test]
 fn a_node_that_is_alone_stops_when_somebody_else_has_written() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
@@ -300,56 +240,12 @@ fn a_node_that_is_alone_stops_when_somebody_else_has_written() {
 }
 
 #[test]
-fn pictures_go_out_behind_what_is_not_durable_yet() {
-    run(async {
-        let journal = Arc::new(JournalDouble::default());
-        let member = Member::with_concert(&journal).await;
-        let before = member.log().len();
-        journal.hold(true);
-        let renamed = member.ask(rename("Borealis"));
-        let append = member.append().await;
-        let mut pictured = Box::pin(member.runtime.pictures(HOME));
-        let count = plain(actors::notice::Command::Count);
-        member.router().ask(Address::Notifier(HOME), count).await.unwrap();
-        assert!(!is_ready(&mut pictured).await && member.world.noted("public Borealis") == 0);
-        journal.hold(false);
-        journal.acknowledge(append);
-        renamed.await.unwrap();
-        assert!(pictured.await);
-        let mut told = member.log().split_off(before);
-        told.retain(|line| !line.starts_with("turned"));
-        assert_eq!(told, ["public Borealis", "public Borealis", "pictured 0"]);
-        member.story.runtime.stop().await;
-    });
-}
-
-#[test]
-fn pictures_wait_for_a_cell_that_is_being_brought_back() {
-    run(async {
-        let journal = Arc::new(JournalDouble::default());
-        let member = Member::with_concert(&journal).await;
-        let before = member.world.noted("public Aurora");
-        journal.hold_replays(true);
-        member.router().panic_for_test(concert());
-        assert_eq!(member.ask(rename("lost")).await, Err(Failure::RESTARTED));
-        let mut pictured = Box::pin(member.runtime.pictures(HOME));
-        let count = plain(actors::notice::Command::Count);
-        member.router().ask(Address::Notifier(HOME), count).await.unwrap();
-        assert!(!is_ready(&mut pictured).await);
-        journal.hold_replays(false);
-        assert!(pictured.await);
-        assert_eq!(member.world.noted("public Aurora"), before + 1);
-        member.story.runtime.stop().await;
-    });
-}
-
-#[test]
 fn the_time_of_a_shard_does_not_go_back_when_its_owner_was_ahead() {
     run(async {
         let member = Member::bare(&Arc::default(), settings());
         let ahead = crate::clock::now() + Span::seconds(3600);
         let restored = member.restored(HOME);
-        assert!(member.runtime.adopt(restored, ahead).await);
+        assert!(member.runtime.hosting().adopt(restored, ahead).await);
         let Reply::Event(event::Reply::Created(created)) = member.ask(create()).await.unwrap().result.unwrap() else {
             panic!("not created");
         };
@@ -368,7 +264,7 @@ fn a_timer_of_a_shard_that_left_does_not_keep_it() {
         let on_sale_at = Some(crate::clock::now() + Span::seconds(3600));
         let described = EventSpec { on_sale_at, ..spec() };
         member.ask(event::Command::Create(Box::new(described))).await.unwrap();
-        assert_eq!(member.runtime.release(HOME).await, Some(Seq(1)));
+        assert_eq!(member.runtime.hosting().release(HOME).await, Some(Seq(1)));
         member.is_clean(HOME).await;
         member.story.runtime.stop().await;
     });
@@ -379,7 +275,7 @@ fn machines_tell_machines_of_other_nodes_through_the_seam() {
     run(async {
         let member = Member::bare(&Arc::default(), settings());
         assert!(member.adopt(HOME).await);
-        let described = EventSpec { blocks: vec![far_block()], ..spec() };
+        let described = EventSpec { blocks: vec![block_of(OTHER)], ..spec() };
         member.ask(event::Command::Create(Box::new(described))).await.unwrap();
         until(|| member.world.noted("beyond Block") >= 1).await;
         assert!(member.adopt(OTHER).await);
@@ -398,7 +294,7 @@ fn rounds_of_snapshots_follow_the_shards() {
         until(|| snapshot_at(0).is_some()).await;
         assert!(member.adopt(OTHER).await);
         until(|| snapshot_at(1).is_some()).await;
-        assert!(member.runtime.release(HOME).await.is_some());
+        assert!(member.runtime.hosting().release(HOME).await.is_some());
         member.is_clean(HOME).await;
         assert!(member.adopt(HOME).await);
         until(|| snapshot_at(0).is_some()).await;
@@ -417,15 +313,15 @@ fn shards_come_and_go_many_times_and_nothing_piles_up() {
             let asked = member.ask(rename(&round.to_string()));
             if round % 2 == 0 {
                 asked.await.unwrap();
-                assert!(member.runtime.release(HOME).await.is_some());
+                assert!(member.runtime.hosting().release(HOME).await.is_some());
             } else {
-                member.runtime.drop_shard(HOME);
+                member.runtime.hosting().drop_shard(HOME);
                 let heard = asked.await;
                 assert!(heard.is_ok() || matches!(heard, Err(Failure::Elsewhere | Failure::Unknown)), "{heard:?}");
             }
             member.is_clean(HOME).await;
             assert!(member.adopt(OTHER).await && member.adopt(HOME).await);
-            member.runtime.drop_shard(OTHER);
+            member.runtime.hosting().drop_shard(OTHER);
         }
         member.is_clean(OTHER).await;
         assert_eq!(member.lives(HOME), 1);
@@ -456,7 +352,7 @@ fn a_node_stops_while_a_shard_is_leaving() {
         journal.hold(true);
         let pending = member.ask(rename("pending"));
         let append = member.append().await;
-        let released = member.runtime.release(HOME);
+        let released = member.runtime.hosting().release(HOME);
         member.story.runtime.stop().await;
         assert_eq!((released.await, pending.await), (None, Err(Failure::Unknown)));
         drop(append);

@@ -125,10 +125,12 @@ impl World<Cluster> {
     pub(super) fn hear(&mut self, place: Place, heartbeat: Heartbeat) -> Step {
         let now = self.now;
         let Some(process) = self.site.process(place) else { return Ok(()) };
-        if heartbeat.node != *process.keeper.me() {
-            for owned in &heartbeat.owned {
-                process.intake.expect(Shard(owned.shard), owned.epoch, owned.feed, now);
-            }
+        if heartbeat.node == *process.keeper.me() {
+            let orders = process.keeper.stored(now, heartbeat.number);
+            return self.carry_out_orders(place, orders);
+        }
+        for owned in &heartbeat.owned {
+            process.intake.expect(Shard(owned.shard), owned.epoch, owned.feed, now);
         }
         let orders = process.keeper.hear(now, heartbeat);
         self.carry_out_orders(place, orders)
@@ -234,9 +236,10 @@ impl World<Cluster> {
     }
 
     pub(super) fn claim_failed(&mut self, place: Place, shard: Shard) {
+        let now = self.now;
         if let Some(process) = self.site.process(place) {
             process.claims.remove(&shard.0);
-            process.keeper.claim_failed(shard);
+            process.keeper.claim_failed(shard, now);
         }
     }
 
