@@ -400,7 +400,7 @@ impl Beyond for Others {
         }
     }
 
-    fn may_answer(&self, shard: Shard) -> bool {
+    fn is_sure_of(&self, shard: Shard) -> bool {
         self.0.upgrade().is_some_and(|shared| shared.owners.may_answer(shard, crate::clock::monotonic()))
     }
 }

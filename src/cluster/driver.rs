@@ -238,15 +238,14 @@ impl Driver {
 
     /// Joins those who serve: with their time, and with a share of the shards.
     fn serve(&mut self, now: Millis) {
-        let joining = self.keeper.alive(now).filter(|peer| peer.phase == Phase::Joining).map(|peer| &peer.node);
         let serving = self.serving();
-        let nodes = serving.len() + 1;
+        info!(nodes = serving.len() + 1, "joined the cluster");
+        let joining = self.keeper.alive(now).filter(|peer| peer.phase == Phase::Joining).map(|peer| &peer.node);
         let shift = self.offsets.joining(&timekeepers(self.keeper.me(), serving, joining));
         if shift != 0 {
             info!(shift_ms = shift, "this node's clock is not the cluster's, the cluster's is taken");
             clock::shift(shift);
         }
-        info!(nodes, "joined the cluster");
         self.keeper.serve(now);
         self.news = true;
     }

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, error};
 
-use crate::journal::jetstream::{JetStream, Kind, Position, ReadError};
+use crate::journal::jetstream::{Claimed, JetStream, Kind, Position, ReadError};
 use crate::journal::{self, Seq};
 use crate::runtime::Shelf;
 use crate::runtime::follow::Following;
@@ -47,6 +47,8 @@ struct Come {
 struct Finish {
     position: Position,
     last: Seq,
+    /// The claim's.
+    epoch: u64,
     done: oneshot::Sender<Restored>,
 }
 
@@ -70,10 +72,12 @@ impl Follower {
         (Seq(self.come.seq.load(Ordering::Relaxed)), self.come.warm.load(Ordering::Relaxed))
     }
 
-    /// Reads up to this node's claim; the shard as it is then. `None`: the follower was stopped.
-    pub(super) async fn finish(self, position: Position, last: Seq) -> Option<Restored> {
+    /// Reads up to this node's claim; the shard as it is then. `None`: another node has claimed it meanwhile, and what lies
+    /// before this claim cannot be read any more.
+    pub(super) async fn finish(self, claimed: &Claimed) -> Option<Restored> {
         let (done, restored) = oneshot::channel();
-        self.finish.send(Finish { position, last, done }).await.ok()?;
+        let Claimed { position, seq: last, epoch, .. } = *claimed;
+        self.finish.send(Finish { position, last, epoch, done }).await.ok()?;
         restored.await.ok()
     }
 }
@@ -102,9 +106,19 @@ async fn run(source: Source, come: Arc<Come>, mut finishing: mpsc::Receiver<Fini
             }
             Err(_) => {}
         }
+        if is_overtaken(&source, finish.as_ref()).await {
+            return;
+        }
         come.warm.store(false, Ordering::Relaxed);
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Whether another node has claimed the shard since: what lay before this node's claim may be cut away for ever.
+async fn is_overtaken(source: &Source, finish: Option<&Finish>) -> bool {
+    let Some(Finish { epoch, .. }) = finish else { return false };
+    let tail = source.journal.tail(journal::Shard(source.shard.0)).await;
+    tail.is_ok_and(|tail| tail.is_some_and(|tail| tail.epoch > *epoch))
 }
 
 /// Follows from the newest snapshots on, until it is told to finish.

@@ -43,7 +43,9 @@ impl Cluster {
                     Some(router) => router.ask(to.clone(), asked.clone()).await,
                     None => return Err(Failure::NO_OWNER),
                 },
-                Way::There(_) | Way::Nowhere if !shared.is_connected() => return Err(Failure::OUT_OF_REACH),
+                Way::There(_) | Way::Nowhere if !shared.is_connected() => {
+                    return Err(if asked_again { Failure::Unknown } else { Failure::OUT_OF_REACH });
+                }
                 Way::There(owner) => shared.bus.ask(&owner.node, to.clone(), asked.clone()).await,
                 Way::Nowhere => Err(Failure::Elsewhere),
             };
@@ -53,6 +55,10 @@ impl Cluster {
                 Err(Failure::Unknown) if asked.key.is_some() && !asked_again && shared.has_moved(shard, &way) => {
                     asked_again = true;
                     waiting = None;
+                }
+                // What the second try surely did not do, the first may have done.
+                Err(Failure::Overloaded { .. } | Failure::Unavailable { .. }) if asked_again => {
+                    return Err(Failure::Unknown);
                 }
                 settled => return settled,
             }

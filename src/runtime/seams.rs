@@ -32,10 +32,13 @@ pub trait Beyond: Send + Sync + 'static {
         false
     }
 
-    /// Whether nobody else can have written to a shard that lives here up to this moment. Asked each time an answer is
-    /// given that no record of its own proves right: the process may have been paused since the ask came in. `false`: the
-    /// asker hears [`super::Failure::OUT_OF_REACH`].
-    fn may_answer(&self, shard: Shard) -> bool {
+    /// Whether nobody else can have written to a shard that lives here up to this moment. Asked each time something leaves
+    /// that no record of its own proves right, because the process may have been paused since it was decided:
+    ///
+    /// - an answer of a turn that changed nothing: otherwise the asker hears [`super::Failure::OUT_OF_REACH`];
+    /// - a call of the payment provider and a letter: whoever owns the shard by now owes it too and does it, and an old call
+    ///   that came after its successor had asked what became of it would take money that nobody gives back.
+    fn is_sure_of(&self, shard: Shard) -> bool {
         let _ = shard;
         true
     }

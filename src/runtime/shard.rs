@@ -183,7 +183,7 @@ impl ShardHost {
             }
             if let Some(waiter) = waiter {
                 let answer = self.without_cell(&to, creates(&message));
-                let _ = waiter.send(if self.may_answer() { answer } else { Err(Failure::OUT_OF_REACH) });
+                let _ = waiter.send(if self.is_sure() { answer } else { Err(Failure::OUT_OF_REACH) });
             }
             return;
         };
@@ -345,15 +345,15 @@ impl ShardHost {
 
     /// A record that became durable proves that nobody else had written before it. A turn that changed nothing has none.
     fn answer(&self, told: &mut Told) {
-        if told.changed || told.answers.is_empty() || self.may_answer() {
+        if told.changed || told.answers.is_empty() || self.is_sure() {
             told.answer();
         } else {
             told.fail(&Failure::OUT_OF_REACH);
         }
     }
 
-    fn may_answer(&self) -> bool {
-        self.node.router.beyond().may_answer(self.id)
+    fn is_sure(&self) -> bool {
+        self.node.router.beyond().is_sure_of(self.id)
     }
 
     fn carry_out(&self, from: &Address, effect: Effect) {
@@ -362,6 +362,9 @@ impl ShardHost {
                 if let Some(host) = self.host.upgrade() {
                     host.tell(to, message);
                 }
+            }
+            Effect::Call(_) | Effect::Deliver(_) if !self.is_sure() => {
+                tracing::debug!(shard = self.id.0, "what is owed is left to whoever owns the shard by now");
             }
             Effect::Call(call) => self.node.outward.call(from.clone(), call),
             Effect::Deliver(letter) => self.node.outward.deliver(from.clone(), letter),

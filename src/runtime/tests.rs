@@ -97,7 +97,7 @@ impl FeedSink for World {
 
 /// The world of a node that is not alone.
 impl Beyond for World {
-    fn may_answer(&self, _: Shard) -> bool {
+    fn is_sure_of(&self, _: Shard) -> bool {
         !self.cut_off.load(Ordering::SeqCst)
     }
 

@@ -129,15 +129,15 @@ impl<S: Site> World<S> {
             }
             other => other,
         };
-        let remembered = self.remembers(asking);
+        // What does not exist cannot remember a key: such a refusal is nobody's word.
+        let of_nobody = matches!(result, Err(Refusal::UnknownBlock | Refusal::UnknownEvent));
+        let remembered = self.remembers(asking) && !of_nobody;
         if let (Some(key), Some(told), true) = (asking.key, &asking.told, remembered) {
             must!(*told == result, "key {:x} was answered {told:?} and now {result:?}", key.digest.0);
         }
         let who = asking.who;
         self.count_answer(caller.wish, &result);
         let asking = &mut self.crowd.asking[caller.wish];
-        // What does not exist cannot remember a key: such a refusal is nobody's word.
-        let of_nobody = matches!(result, Err(Refusal::UnknownBlock | Refusal::UnknownEvent));
         let first = asking.told.is_none() && !of_nobody;
         if first {
             asking.told = Some(result.clone());

@@ -196,6 +196,10 @@ pub(crate) enum Happening {
     Kill,
     Leave,
     Pause,
+    /// A node is paused at the worst moment: it has just asked the journal something.
+    Stops {
+        node: usize,
+    },
     CutOff,
     Resumes {
         node: usize,
@@ -239,6 +243,8 @@ impl Site for Cluster {
     type Event = Happening;
 
     const SEED: &'static str = "CLUSTER_SEED";
+    /// Some need a node that is stopped at the one wrong moment, and nobody else there to notice.
+    const PATIENCE: u64 = 1500;
     const FAULTS: &'static [Fault] = &[
         Fault::Killed,
         Fault::Paused,
@@ -387,6 +393,10 @@ impl Site for Cluster {
 
     fn lets_in(world: &mut World<Self>, place: Place, to: &Address, mail: &Mail) -> Result<(), Failure> {
         world.may_come_in(place, to, mail)
+    }
+
+    fn may_act(world: &mut World<Self>, place: Place, shard: Shard) -> bool {
+        world.may_act_for(place, shard)
     }
 
     fn wrote(world: &mut World<Self>, place: Place, shard: Shard) {

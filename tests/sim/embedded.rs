@@ -93,6 +93,7 @@ impl Site for Embedded {
     type Event = Happening;
 
     const SEED: &'static str = "SEED";
+    const PATIENCE: u64 = 400;
     const FAULTS: &'static [Fault] = &[
         Fault::PowerCut,
         Fault::Killed,
@@ -204,6 +205,10 @@ impl Site for Embedded {
         let writes = mail.asked.key.is_some() || !reads(&mail.asked.command);
         let read_only = world.site.host(place, shard).is_none_or(|host| host.read_only);
         if read_only && writes { Err(Failure::NotDone) } else { Ok(()) }
+    }
+
+    fn may_act(_: &mut World<Self>, _: Place, _: Shard) -> bool {
+        true
     }
 
     fn wrote(world: &mut World<Self>, _: Place, _: Shard) {

@@ -207,6 +207,11 @@ impl<S: Site> World<S> {
             self.judge_answer(told.at, &answer)?;
             self.answer(place, shard, caller, answer)?;
         }
+        // What is owed is in the state: whoever owns the shard by now does it.
+        if !S::may_act(self, place, shard) {
+            self.coverage.count("effects left to the next owner");
+            return Ok(());
+        }
         for effect in told.effects {
             self.carry_out(place, effect)?;
         }

@@ -129,15 +129,12 @@ fn same_twice<S: Site>() {
     }
 }
 
-/// How many lives it may take until a planted bug is found.
-const PATIENCE: u64 = 400;
-
 fn find<S: Site>(bugs: Vec<Planted>) {
     hush();
     let mut blind = Vec::new();
     println!("{:40} {:>6}  found as", "planted bug", "lives");
     for bug in bugs {
-        let mut lives = (FIRST_SEED..FIRST_SEED + PATIENCE).map(|seed| live::<S>(seed, Some(bug), false).outcome);
+        let mut lives = (FIRST_SEED..FIRST_SEED + S::PATIENCE).map(|seed| live::<S>(seed, Some(bug), false).outcome);
         let found = lives.by_ref().enumerate().find_map(|(nth, outcome)| Some((nth + 1, outcome.err()?)));
         let name = format!("{bug:?}");
         match found {
@@ -149,7 +146,7 @@ fn find<S: Site>(bugs: Vec<Planted>) {
         }
     }
     let _ = std::panic::take_hook();
-    assert!(blind.is_empty(), "not found in {PATIENCE} lives: {blind:?}");
+    assert!(blind.is_empty(), "not found in {} lives: {blind:?}", S::PATIENCE);
 }
 
 #[test]

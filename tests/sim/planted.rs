@@ -25,6 +25,8 @@ pub(crate) enum Planted {
     EpochReused,
     /// A node without a lease answers.
     LeaseIgnored,
+    /// A node without a lease calls the payment provider.
+    ActsAsZombie,
     /// A node trusts its own heartbeats although no quorum of the journal's servers has them.
     HearsItselfAlone,
     /// A bug in the product.
@@ -45,12 +47,13 @@ pub(crate) fn of_a_node() -> Vec<Planted> {
 /// Those of a cluster.
 pub(crate) fn of_a_cluster() -> Vec<Planted> {
     let of_the_host = [
+        Planted::HearsItselfAlone,
+        Planted::ActsAsZombie,
         Planted::Unconditional,
         Planted::AnswersBeforeAppend,
         Planted::AcksBeforeQuorum,
         Planted::EpochReused,
         Planted::LeaseIgnored,
-        Planted::HearsItselfAlone,
     ];
     #[cfg(feature = "planted-bugs")]
     let of_the_product = actors::planted::Bug::CLUSTER.map(Planted::Product).to_vec();

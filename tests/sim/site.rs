@@ -43,6 +43,8 @@ pub(crate) trait Site: Sized {
 
     /// The environment variable that names one life to live again.
     const SEED: &'static str;
+    /// How many lives it may take until a planted bug is found.
+    const PATIENCE: u64;
     /// Columns of the table.
     const FAULTS: &'static [Fault];
     /// What must have happened in a thousand lives.
@@ -89,6 +91,9 @@ pub(crate) trait Site: Sized {
 
     /// Whether a shard there takes what comes in.
     fn lets_in(world: &mut World<Self>, place: Place, to: &Address, mail: &Mail) -> Result<(), Failure>;
+
+    /// Whether a shard there may still do anything in the world: nobody else can have become its owner.
+    fn may_act(world: &mut World<Self>, place: Place, shard: Shard) -> bool;
 
     /// A turn of a shard there changed something.
     fn wrote(world: &mut World<Self>, place: Place, shard: Shard);

@@ -48,6 +48,12 @@ struct Failed {
     overtaken: bool,
 }
 
+impl Failed {
+    fn overtaken() -> Self {
+        Self { reason: "another node claimed it before it was read".to_owned(), overtaken: true }
+    }
+}
+
 impl From<ClaimError> for Failed {
     fn from(error: ClaimError) -> Self {
         let overtaken = match &error {
@@ -65,9 +71,12 @@ impl From<&'static str> for Failed {
 }
 
 async fn try_claim(shared: &Arc<Shared>, shard: Shard, follower: Follower) -> Result<u64, Failed> {
-    let Claimed { epoch, position, seq, at } = write_claim(shared, shard).await?;
-    let finished = tokio::time::timeout(CLAIM_MAX, follower.finish(position, seq)).await;
-    let restored = finished.map_err(|_| "the last records could not be read")?.ok_or("follower ended")?;
+    let claimed = write_claim(shared, shard).await?;
+    let finished = tokio::time::timeout(CLAIM_MAX, follower.finish(&claimed)).await;
+    let Some(restored) = finished.map_err(|_| "the last records could not be read")? else {
+        return Err(Failed::overtaken());
+    };
+    let Claimed { epoch, at, .. } = claimed;
     shared.distribution.begin(shard, epoch);
     shared.intake().own(shard, epoch);
     let hosting = shared.hosting().ok_or("node is not started yet")?;

@@ -14,6 +14,7 @@ impl World<Cluster> {
             Happening::Reconnects { node } => self.site.nodes[*node].cut = Cut::default(),
             Happening::QuorumBack => self.site.stream.away = None,
             _ if self.calm => {}
+            Happening::Stops { node } => self.pause(*node),
             _ => self.hits(fault),
         }
     }

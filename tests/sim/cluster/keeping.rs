@@ -267,7 +267,7 @@ impl World<Cluster> {
         let reads = self.reads_journal(place);
         let Cluster { nodes, stream, shelf, .. } = &mut self.site;
         let Some(process) = nodes[place.node].process.as_mut() else { return Ok(()) };
-        let mut ready = Vec::new();
+        let (mut ready, mut overtaken) = (Vec::new(), Vec::new());
         for (shard, claiming) in &mut process.claims {
             let (Some(position), Some(claim)) = (claiming.claimed, claiming.claim) else { continue };
             if !reads {
@@ -277,11 +277,18 @@ impl World<Cluster> {
             match restored {
                 Ok(Some(restored)) => ready.push((restored, claim, position)),
                 Ok(None) => {}
+                Err(_) if stream.last(Shard(*shard)).is_some_and(|tail| tail.epoch > claim.epoch) => {
+                    overtaken.push(Shard(*shard));
+                }
                 Err(_) => {
                     self.coverage.count("followers that started over");
                     claiming.follower = Follower::default();
                 }
             }
+        }
+        for shard in overtaken {
+            self.coverage.count("claims overtaken before they were read");
+            self.claim_lost(place, shard);
         }
         for (restored, claim, position) in ready {
             self.adopt(place, restored, claim, position)?;

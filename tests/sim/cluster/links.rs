@@ -88,6 +88,9 @@ impl World<Cluster> {
     pub(super) fn ask_journal(&mut self, place: Place, (shard, matter): (Shard, Matter), request: Request) -> u64 {
         let asker = Asker { place, shard, matter, number: self.site.number() };
         self.after(JOURNAL_PATIENCE, Event::Site(Happening::Silence { asker }));
+        if self.chance.hit(self.site.rates.stopped_asking) && !self.calm {
+            self.after(Span(1), Event::Site(Happening::Stops { node: place.node }));
+        }
         if !self.site.nodes[place.node].cut.out {
             for wait in self.copies(self.site.rates.journal) {
                 let request = Box::new(request.clone());
@@ -148,7 +151,10 @@ impl World<Cluster> {
     }
 
     fn respond(&mut self, asker: Asker, response: Response) {
-        if self.site.nodes[asker.place.node].cut.back {
+        let node = &self.site.nodes[asker.place.node];
+        // Servers close the connection of a client that does not take what they say.
+        let closed = node.paused.is_some() && self.chance.hit(500) && !self.calm;
+        if node.cut.back || closed {
             return;
         }
         for wait in self.copies(self.site.rates.journal) {

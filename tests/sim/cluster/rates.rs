@@ -20,11 +20,17 @@ pub(super) const TICK: Span = Span(50);
 pub(super) const HEALING: Span = Span::seconds(40);
 
 /// What a thousand lives must have seen.
-pub(super) const COUNTS: [&str; 22] = [
+pub(super) const COUNTS: [&str; 28] = [
     "asked again of the next owner",
     "asks to another node",
     "claims",
     "claims lost to another",
+    "claims overtaken before they were read",
+    "cut off both ways",
+    "cut off with a server",
+    "cut off, does not hear",
+    "cut off, is not heard",
+    "effects left to the next owner",
     "feed: gaps",
     "feed: gaps healed",
     "feed: old news ignored",
@@ -70,6 +76,8 @@ pub(super) struct Rates {
     pub(super) journal: Ways,
     /// Appends that are refused because of another in flight.
     pub(super) busy: u32,
+    /// Nodes that are paused right after they asked the journal something.
+    pub(super) stopped_asking: u32,
 }
 
 fn ways(chance: &mut Chance, lost: u64, slow_most: u64) -> Ways {
@@ -95,6 +103,7 @@ impl Rates {
             feed: ways(chance, 150, 1500),
             journal: ways(chance, 80, 1500),
             busy: sometimes(chance, 60),
+            stopped_asking: sometimes(chance, 25),
         };
         if kind { rates.without_faults() } else { rates }
     }
@@ -103,7 +112,7 @@ impl Rates {
         let snapshot = self.every.snapshot;
         self.every = Every { kill: None, leave: None, pause: None, cut: None, quorum: None, snapshot };
         (self.heartbeats, self.bus, self.feed, self.journal) = Default::default();
-        self.busy = 0;
+        (self.busy, self.stopped_asking) = (0, 0);
         self
     }
 }

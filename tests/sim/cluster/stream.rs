@@ -143,12 +143,6 @@ impl Stream {
         self.subjects[usize::from(shard)].last == position
     }
 
-    /// The last claim: under which epoch, and whose.
-    pub(super) fn owner(&self, shard: Shard) -> (u64, Option<&Owner>) {
-        let subject = &self.subjects[usize::from(shard.0)];
-        (subject.epoch, subject.owner.as_ref())
-    }
-
     /// Records follow each other without a gap, up to the last that was acknowledged and further.
     pub(super) fn check(&self, truth: &Truth) -> Step {
         for (nth, subject) in self.subjects.iter().enumerate() {
@@ -167,12 +161,4 @@ impl Stream {
         }
         Ok(())
     }
-}
-
-/// What a message is, for the trace.
-pub(super) fn purpose(bytes: &Bytes) -> Option<Purpose> {
-    Some(match Envelope::open(bytes).ok()?.kind {
-        Kind::Claim => Purpose::Claim,
-        Kind::Record(_) => Purpose::Record,
-    })
 }
