@@ -37,6 +37,15 @@ fn a_run_leaves_its_files_and_its_journal_can_be_audited_again() {
 }
 
 #[test]
+fn a_run_can_be_told_to_end_by_the_end_of_its_input() {
+    let office = BoxOffice::open(&[]);
+    // its input is empty
+    let (code, said) =
+        loadgen("onsale", &office.url(), "--mix availability=1 --duration 1h --until-eof --connections 1 --seats 100");
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
 fn a_failed_audit_or_threshold_is_said_and_exits_with_1() {
     let office = BoxOffice::open(&[Fault::LoseHold(1)]);
     let (code, said) =
