@@ -19,6 +19,8 @@
 //!   claim step does).
 //! - *After a lapse* everybody else who was alive gets a new lease from it (it was this node that did not hear), and each
 //!   shard it owns has to prove itself by an append before it is trusted again.
+//!
+//! Long because roles, lease and placement are one decision: every rule about one reads the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -142,11 +144,21 @@ pub struct Keeper {
     /// Whom shards were last placed over, and how each of them ranks.
     placed: (Vec<CompactString>, Vec<Rank>),
     lease_until: Millis,
-    /// Heartbeats that are not stored yet: number and when they were sent.
-    on_the_way: VecDeque<(u64, Millis)>,
+    /// Heartbeats that are not stored yet.
+    on_the_way: VecDeque<Sent>,
     number: u64,
+    /// A quorum has stored that this node was deaf: it may say that it serves again.
+    hears_again: bool,
     /// Gives shards up whether or not somebody is ready to take them.
     abandons: bool,
+}
+
+/// A heartbeat on its way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    number: u64,
+    at: Millis,
+    deaf: bool,
 }
 
 /// What this node should be to a shard.
@@ -177,6 +189,7 @@ impl Keeper {
             lease_until: Millis(0),
             on_the_way: VecDeque::new(),
             number: 0,
+            hears_again: false,
             abandons: false,
         }
     }
@@ -279,7 +292,9 @@ impl Keeper {
     /// What it says now. `progress` tells how far an owned shard has come.
     pub fn heartbeat(&mut self, now: Millis, progress: impl Fn(Shard) -> Progress) -> Heartbeat {
         self.number += 1;
-        self.on_the_way.push_back((self.number, now));
+        let joined = self.phase == Phase::Joining;
+        let deaf = !joined && !self.hears_again && now >= self.lease_until;
+        self.on_the_way.push_back(Sent { number: self.number, at: now, deaf });
         if self.on_the_way.len() > ON_THE_WAY_MAX {
             self.on_the_way.pop_front();
         }
@@ -295,8 +310,7 @@ impl Keeper {
                 Role::Idle | Role::Claiming { .. } => {}
             }
         }
-        let joined = self.phase == Phase::Joining;
-        let phase = if joined || now < self.lease_until { self.phase } else { Phase::Deaf };
+        let phase = if deaf { Phase::Deaf } else { self.phase };
         Heartbeat { node: self.me.clone(), number: self.number, phase, now, address: String::new(), owned, followed }
     }
 
@@ -347,12 +361,20 @@ impl Keeper {
 
     /// A quorum has stored one of its own heartbeats.
     pub fn stored(&mut self, now: Millis, number: u64) -> Vec<Order> {
-        let Some(&(_, sent)) = self.on_the_way.iter().find(|(known, _)| *known == number) else { return Vec::new() };
-        self.on_the_way.retain(|(known, _)| *known > number);
-        let until = sent + self.settings.lease;
+        let Some(&Sent { at, deaf, .. }) = self.on_the_way.iter().find(|sent| sent.number == number) else {
+            return Vec::new();
+        };
+        self.on_the_way.retain(|sent| sent.number > number);
+        let until = at + self.settings.lease;
         if until <= now {
             return Vec::new();
         }
+        // Others may take its shards on the word that it is deaf: that word renews nothing.
+        if deaf {
+            self.hears_again = true;
+            return Vec::new();
+        }
+        self.hears_again = false;
         let lapsed = self.lease_until;
         self.lease_until = self.lease_until.max(until);
         if lapsed > now {

@@ -1,7 +1,8 @@
 //! Sightings: what this node saw of others last, so that it can tell whether an owner's lease has run out. Pure.
 //!
 //! A node's lease begins when it sends a heartbeat that a quorum stores. Whoever heard a heartbeat knows that it was sent by
-//! then; if no later one was stored, the lease has run out one lease after that. What an owner gave up itself has no lease.
+//! then; if no later one was stored, the lease has run out one lease after that. What an owner gave up itself has no lease,
+//! and neither has a node whose last stored word is that it is deaf.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use actors::time::{Millis, Span};
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
-use super::presence::{Heartbeat, NodeId};
+use super::presence::{Heartbeat, NodeId, Phase};
 
 /// The last heartbeat of a node's name that was heard.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,7 @@ impl Sightings {
 
     /// Whether the lease of an owner is over, whose last stored heartbeat is this one.
     pub(super) fn lease_of(&mut self, owner: &NodeId, stored: &Heartbeat, now: Millis) -> Lease {
-        if stored.node.incarnation > owner.incarnation {
+        if stored.node.incarnation > owner.incarnation || stored.phase == Phase::Deaf {
             return Lease::Over;
         }
         let (incarnation, number) = (stored.node.incarnation, stored.number);
@@ -97,7 +98,7 @@ impl Sightings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::presence::{Owned, Phase};
+    use super::super::presence::Owned;
     use super::*;
 
     const LEASE: Span = Span(1500);
@@ -138,6 +139,14 @@ mod tests {
     #[test]
     fn a_life_that_another_followed_has_no_lease() {
         assert_eq!(sightings().lease_of(&node(6), &beat(1, &[]), Millis(0)), Lease::Over);
+    }
+
+    #[test]
+    fn one_whose_last_word_is_that_it_is_deaf_has_no_lease() {
+        let mut sightings = sightings();
+        sightings.note(&beat(4, &[]), Millis(100));
+        let deaf = Heartbeat { phase: Phase::Deaf, ..beat(5, &[]) };
+        assert_eq!(sightings.lease_of(&node(7), &deaf, Millis(101)), Lease::Over);
     }
 
     #[test]

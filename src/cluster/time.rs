@@ -100,9 +100,9 @@ mod tests {
     #[test]
     fn those_who_begin_together_take_the_time_of_one_of_them() {
         let (a, b, c) = (node("a"), node("b"), node("c"));
-        assert_eq!(timekeepers(&b, vec![c.clone()], [&a].into_iter()), [c.clone()], "those who serve have the time");
-        assert_eq!(timekeepers(&b, Vec::new(), [&c, &a].into_iter()), [a.clone()]);
-        assert_eq!(timekeepers(&c, Vec::new(), [&b, &a].into_iter()), [a.clone()]);
+        assert_eq!(timekeepers(&b, vec![c.clone()], [&a].into_iter()), [node("c")], "those who serve have the time");
+        assert_eq!(timekeepers(&b, Vec::new(), [&c, &a].into_iter()), [node("a")]);
+        assert_eq!(timekeepers(&c, Vec::new(), [&b, &a].into_iter()), [node("a")]);
         assert_eq!(timekeepers(&a, Vec::new(), [&b, &c].into_iter()), [], "its own");
         assert_eq!(timekeepers(&a, Vec::new(), [].into_iter()), [], "alone");
     }

@@ -244,7 +244,7 @@ impl Site for Cluster {
 
     const SEED: &'static str = "CLUSTER_SEED";
     /// Some need a node that is stopped at the one wrong moment, and nobody else there to notice.
-    const PATIENCE: u64 = 1500;
+    const PATIENCE: u64 = 1000;
     const FAULTS: &'static [Fault] = &[
         Fault::Killed,
         Fault::Paused,

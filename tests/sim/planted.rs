@@ -25,8 +25,6 @@ pub(crate) enum Planted {
     EpochReused,
     /// A node without a lease answers.
     LeaseIgnored,
-    /// A node without a lease calls the payment provider.
-    ActsAsZombie,
     /// A node trusts its own heartbeats although no quorum of the journal's servers has them.
     HearsItselfAlone,
     /// A bug in the product.
@@ -48,7 +46,6 @@ pub(crate) fn of_a_node() -> Vec<Planted> {
 pub(crate) fn of_a_cluster() -> Vec<Planted> {
     let of_the_host = [
         Planted::HearsItselfAlone,
-        Planted::ActsAsZombie,
         Planted::Unconditional,
         Planted::AnswersBeforeAppend,
         Planted::AcksBeforeQuorum,

@@ -238,7 +238,10 @@ fn a_claim_that_a_lapse_overtook_is_looked_up() {
     assert_eq!(keeper.tick(Millis(2)), [Order::Follow(Shard(0))]);
     keeper.followed(Shard(0), Seq(0), true);
     assert_eq!(keeper.tick(Millis(3)), [Order::Claim(Shard(0))]);
-    beat(&mut keeper, 10 * LEASE);
+    assert_eq!(beat(&mut keeper, 10 * LEASE), [], "that it is deaf renews nothing");
+    assert!(keeper.lease_until() < Millis(10 * LEASE));
+    beat(&mut keeper, 10 * LEASE + 1);
+    assert_eq!(keeper.lease_until(), Millis(11 * LEASE + 1));
     assert_eq!(keeper.owns(Shard(0), 1), [Order::Verify(Shard(0))]);
     assert_eq!(keeper.role(Shard(0)), Role::Owning { epoch: 1, trusted: false });
     keeper.trusted(Shard(0), 1);
@@ -276,8 +279,12 @@ fn beat(from: &mut Keeper, now: u64) -> Heartbeat {
 
 /// It hears itself and ticks; what it wants done.
 fn tick(keeper: &mut Keeper, now: u64) -> Vec<Order> {
-    let own = beat(keeper, now);
-    let mut orders = keeper.stored(Millis(now), own.number);
+    let mut orders = Vec::new();
+    // One that was deaf says so first.
+    for _ in 0..2 {
+        let own = beat(keeper, now);
+        orders.append(&mut keeper.stored(Millis(now), own.number));
+    }
     orders.append(&mut keeper.tick(Millis(now)));
     keeper.followed(Shard(0), Seq(1), true);
     orders

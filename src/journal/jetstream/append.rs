@@ -193,9 +193,6 @@ impl Attempt {
         if tail.position < self.expected {
             return self.wait(Blocked::WentBack { to: tail.position });
         }
-        if planted::is(Bug::UnknownIsNotDone) {
-            return Next::Fenced(tail);
-        }
         // Ours may lie between the two: written, its answer lost, and then another owner came.
         self.other = Some(tail);
         Next::ReadNext

@@ -96,11 +96,11 @@ impl World<Cluster> {
 
     /// Whether a node may still do what a shard of its owes to the world; also while it gives the shard up.
     pub(super) fn may_act_for(&mut self, place: Place, shard: Shard) -> bool {
-        let (now, bug) = (self.now, self.bug);
+        let now = self.now;
         let leaves = self.site.hosting(place, shard).is_some_and(|hosting| hosting.leaves_at.is_some());
         let Some(process) = self.site.process(place) else { return false };
         let leased = now < process.keeper.lease_until();
-        bug == Some(Planted::ActsAsZombie) || leased && leaves || self.may_answer(place, shard)
+        leased && leaves || self.may_answer(place, shard)
     }
 
     /// Whether a shard on a node takes a message in.
