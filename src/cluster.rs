@@ -14,6 +14,7 @@
 //!
 //! Pure, and driven by the simulation as well: [`keeper`] (roles, lease), [`placement`] (who should own what), [`feed`]
 //! (numbers and gaps), [`presence`] (what nodes tell each other). With I/O: `driver`, `follow`, `bus`, `distribution`.
+#![doc = include_str!("cluster/scale.md")]
 
 mod bus;
 mod distribution;

@@ -101,6 +101,8 @@ pub(crate) struct Cluster {
     /// Numbers errands and requests of the journal.
     number: u64,
     calm_since: Option<Millis>,
+    /// When something was last stored, or told to other boards.
+    told_at: Millis,
 }
 
 /// What somebody wants of the journal, and for what.
@@ -278,6 +280,7 @@ impl Site for Cluster {
             shown: Shown::default(),
             number: 0,
             calm_since: None,
+            told_at: Millis(0),
             rates,
         }
     }
@@ -418,7 +421,8 @@ impl Site for Cluster {
     }
 
     fn rests(world: &World<Self>) -> bool {
-        world.site.calm_since.is_some_and(|since| since + rates::HEALING < world.now) && world.owes_nothing()
+        let healed = world.site.calm_since.is_some_and(|since| since + rates::HEALING < world.now);
+        healed && world.site.told_at + rates::TELLING < world.now && world.owes_nothing()
     }
 
     fn end_check(world: &mut World<Self>) -> Step {

@@ -47,6 +47,7 @@ impl World<Cluster> {
     }
 
     fn send_feed(&mut self, place: Place, told: &Packed) {
+        self.site.told_at = self.now;
         let mut packet = Vec::new();
         put(&mut packet, told);
         for to in self.site.places().into_iter().filter(|to| to.node != place.node) {

@@ -146,6 +146,7 @@ impl World<Cluster> {
 
     fn stored(&mut self, asker: Asker, position: Position) -> Step {
         self.note(|| format!("stored {position} of {asker:?}"));
+        self.site.told_at = self.now;
         self.note_pictures(asker.shard);
         Ok(())
     }

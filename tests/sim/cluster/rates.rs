@@ -19,6 +19,9 @@ pub(super) const TICK: Span = Span(50);
 /// How long after the last fault everything must be back in its place.
 pub(super) const HEALING: Span = Span::seconds(40);
 
+/// How long what was told last may be on its way to the boards, or be asked for again.
+pub(super) const TELLING: Span = Span::seconds(3);
+
 /// What a thousand lives must have seen.
 pub(super) const COUNTS: [&str; 28] = [
     "asked again of the next owner",
