@@ -28,10 +28,10 @@ const PACKET_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may wait on one line; beyond, asks are refused and messages dropped.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A packet with this many items says that more come at once: the next waits a moment for company.
-const COMPANY_MIN: usize = 4;
+/// Items within [`GATHER`] from which on a line is busy: then packets wait that long for company.
+const BUSY_MIN: usize = 8;
 
-/// How long it waits.
+/// How long a packet of a busy line waits. A line that is not busy sends at once.
 const GATHER: Duration = Duration::from_millis(1);
 
 /// How asks fare.
@@ -233,22 +233,41 @@ impl Line {
     }
 }
 
+/// How much a line has carried lately.
+struct Load {
+    since: Instant,
+    items: usize,
+    busy: bool,
+}
+
+impl Load {
+    fn add(&mut self, items: usize) {
+        self.items += items;
+        let elapsed = self.since.elapsed();
+        if elapsed >= GATHER {
+            let spans = (elapsed.as_micros() / GATHER.as_micros()) as usize;
+            self.busy = self.items / spans >= BUSY_MIN;
+            (self.since, self.items) = (Instant::now(), 0);
+        }
+    }
+}
+
 /// Sends what is put on a line, until it is closed.
 async fn send(bus: Weak<Bus>, line: Arc<Line>) {
-    let mut company = false;
+    let mut load = Load { since: Instant::now(), items: 0, busy: false };
     while !line.closed.load(Ordering::Acquire) {
         line.filled.notified().await;
-        if company {
+        if load.busy {
             tokio::time::sleep(GATHER).await;
         }
         let Some(bus) = bus.upgrade() else { return };
-        company = false;
+        let mut sent = 0;
         while let Some((since, packet)) = line.take(&bus.me) {
             // Whoever asked has been told long ago that it is unknown.
             if since.elapsed() > bus.deadline {
                 continue;
             }
-            company |= packet.items >= COMPANY_MIN;
+            sent += packet.items;
             bus.counters.packets.fetch_add(1, Ordering::Relaxed);
             bus.counters.items.fetch_add(packet.items as u64, Ordering::Relaxed);
             bus.counters.bytes.fetch_add(packet.bytes.len() as u64, Ordering::Relaxed);
@@ -256,5 +275,25 @@ async fn send(bus: Weak<Bus>, line: Arc<Line>) {
                 tracing::warn!(subject = line.subject, %error, "packet to another node not sent");
             }
         }
+        load.add(sent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_busy_by_what_it_carries_in_a_time_and_not_by_one_packet() {
+        let mut load = Load { since: Instant::now() - 2 * GATHER, items: 0, busy: false };
+        load.add(3);
+        assert!(!load.busy, "a few now and then are sent at once");
+        load.add(4);
+        load.since = Instant::now() - GATHER;
+        load.add(4);
+        assert!(load.busy, "many small packets are many items");
+        load.since = Instant::now() - 100 * GATHER;
+        load.add(50);
+        assert!(!load.busy, "quiet again");
     }
 }
