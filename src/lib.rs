@@ -4,8 +4,9 @@
 //!  http ──reads──▶ board (finished answers)
 //!    │
 //!    └─commands──▶ dispatch ──▶ runtime: cell (turn of a machine) ──▶ journal ──durable──▶ replies, messages, feed
-//!                                  │                                                          │
-//!                                  └──▶ snapshots                   board, live, outward (provider, letters) ◀┘
+//!                     │            │                                                          │
+//!                     │            └──▶ snapshots                   board, live, outward (provider, letters) ◀┘
+//!                     └──▶ cluster: the same on the node that owns the shard, if that is another one
 //! ```
 //!
 //! The machines that decide are in the crate [`actors`]; [`node`] puts the parts together; [`config`] says what may be set.
