@@ -19,7 +19,7 @@ pub(crate) const HURRIED: [&str; 6] = [
 /// another node when one does not answer for three seconds.
 const FLAGS: &str = "--connections 12 --mix hold=5,order=4,release=1,order_status=1,availability=1 --blocks 6 \
      --seats 60000 --standing 5000 --customers 5000 --replays 10 --payments tok_ok=8,tok_timeout=1,tok_declined=1 \
-     --timeout 3s --duration 30m --until-eof";
+     --timeout 3s --give-up 5m --duration 30m --until-eof";
 
 /// How much is asked of the nodes.
 pub(crate) enum Pace {
