@@ -99,7 +99,7 @@ pub struct Parts {
 pub struct Standing {
     /// What it is doing.
     pub phase: Phase,
-    /// Whether it hears itself.
+    /// Whether a quorum has stored one of its heartbeats within the lease.
     pub leased: bool,
     /// Whether every shard has once had an owner whose whole picture came: from then on this node knows what is public.
     pub whole: bool,

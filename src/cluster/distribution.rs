@@ -1,6 +1,6 @@
 //! Distribution: what this node's shards make public, told to every other node.
 //!
-//! Owns the numbers of the feeds of owned shards and the packet on its way out. The own board is told first and at once;
+//! Owns the numbers of the feeds of owned shards and the packet on its way out. The own board is told at once;
 //! everything that arrives while a packet is being sent travels in the next one. It may be lost: whoever misses something
 //! notices by the numbers and asks for the picture ([`super::feed`]).
 
@@ -116,11 +116,14 @@ impl Distribution {
 
 impl FeedSink for Distribution {
     fn publish(&self, shard: Shard, feed: Vec<Feed>) {
-        let told = match self.outlet(shard).as_mut() {
-            Some(outlet) => outlet.tell(shard, feed),
+        let mut outlet = self.outlet(shard);
+        let Some(open) = outlet.as_mut() else {
+            drop(outlet);
             // The shard has just been given up: its next owner begins with a picture.
-            None => return self.local.publish(shard, feed),
+            return self.local.publish(shard, feed);
         };
+        let told = open.tell(shard, feed);
+        drop(outlet);
         self.tell(&told);
         match told.part {
             Part::Feed(feed) => self.local.publish(shard, feed),

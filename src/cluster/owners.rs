@@ -1,7 +1,7 @@
 //! Owners: which node a command goes to, and whether this one may answer.
 //!
-//! Read by every request, written by the driver. The table follows the keeper's view; the lease is two numbers that every
-//! ask compares before it looks at a shard of this node.
+//! Read by every request, written by the driver. The table follows the keeper's view; the lease is two numbers that are
+//! compared when an answer is given, not when it is asked for: the process may have been paused in between.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

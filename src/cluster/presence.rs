@@ -53,7 +53,7 @@ pub enum Phase {
     Serving,
     /// It hands its shards over and will go.
     Leaving,
-    /// It does not hear itself: what it says may be old, so it counts as away.
+    /// No quorum has stored what it said within its lease: what it says may be old, so it counts as away.
     Deaf,
 }
 

@@ -17,7 +17,7 @@ pub struct ClusterMetrics {
     pub follower_lag: Gauge,
     /// Highest epoch of any shard: grows with every change of an owner.
     pub epoch: Gauge,
-    /// 1 while this node hears its own heartbeats in time.
+    /// 1 while a quorum stores this node's heartbeats in time.
     pub leased: Gauge,
     /// Shards that this node became the owner of.
     pub claims: Counter,
@@ -45,7 +45,7 @@ impl ClusterMetrics {
         to.register("cluster_shards_without_owner", "Shards that nobody owns", self.shards_without_owner.clone());
         to.register("cluster_follower_lag", "Most records that a follower is behind", self.follower_lag.clone());
         to.register("cluster_epoch", "Highest epoch of any shard", self.epoch.clone());
-        to.register("cluster_leased", "1 while the node hears its own heartbeats in time", self.leased.clone());
+        to.register("cluster_leased", "1 while a quorum stores the node's heartbeats in time", self.leased.clone());
         to.register("cluster_claims", "Shards that this node became the owner of", self.claims.clone());
         to.register("cluster_handoffs", "Shards handed over in good order", self.handoffs.clone());
         to.register("cluster_fenced", "Shards lost to a later owner", self.fenced.clone());
