@@ -18,13 +18,15 @@ const KILLS: u32 = 50;
 const SEED: u64 = 0x5eed;
 /// Bytes that the load generator notes between two kills: from a few acknowledgements to some hundred.
 const BETWEEN: std::ops::Range<u64> = 2_000..120_000;
+/// Runs of the load until the journal must have been cut: how many the kills take depends on the machine.
+const RUNS_MAX: u32 = 20;
 /// A restart must not keep the sale waiting.
 const RESTART_MAX: Duration = Duration::from_secs(15);
 
 const SETTINGS: [&str; 9] = [
     "journal.segment_bytes=1MiB",
     "journal.group_bytes_max=256KiB",
-    "snapshots.interval=1s",
+    "snapshots.interval=100ms",
     "payments.timeout=300ms",
     "payments.backoff_min=50ms",
     "payments.simulated.latency_p50=5ms",
@@ -44,7 +46,7 @@ fn fifty_kills_under_load_lose_and_double_nothing() {
     let (mut slowest, mut memory) = (Duration::ZERO, 0);
     let mut provider = Provider::default();
     let began = Instant::now();
-    while kills < KILLS {
+    while kills < KILLS || is_uncut(&server) {
         let mut load = Load::start(&server, &format!("{LOAD} --seed {runs}"));
         load.note_more(BETWEEN.start);
         while kills < KILLS && load.is_running() {
@@ -61,11 +63,11 @@ fn fifty_kills_under_load_lose_and_double_nothing() {
         }
         let report = load.finish().clean();
         runs += 1;
+        assert!(runs < RUNS_MAX || !is_uncut(&server), "the journal is not cut under load");
         acknowledged += report["audit"]["acknowledged"].as_u64().unwrap();
         provider.expect(&server.organizer(), &format!("{}-1", report["run"].as_str().unwrap()));
     }
     provider.agrees_with(&server.data());
-    assert!(!server.segments()[0].ends_with("00000000000000000001.segment"), "the journal was cut under load");
     assert!(slowest < RESTART_MAX, "a restart took {slowest:?}");
     println!(
         "{kills} kills in {runs} runs, {acknowledged} acknowledged, {torn} torn ends, slowest restart {slowest:?}, \
@@ -73,4 +75,8 @@ fn fifty_kills_under_load_lose_and_double_nothing() {
         memory >> 20,
         began.elapsed()
     );
+}
+
+fn is_uncut(server: &Server) -> bool {
+    server.segments()[0].ends_with("00000000000000000001.segment")
 }
