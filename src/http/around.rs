@@ -135,7 +135,7 @@ pub(super) fn counted(state: &State, address: IpAddr) -> Result<Option<Left>, Pr
 
 /// Whether this is a host and perhaps a port, or nothing: RFC 9112, 3.2 wants 400 for anything else, which a proxy may
 /// have understood differently.
-fn is_host(text: &[u8]) -> bool {
+pub(super) fn is_host(text: &[u8]) -> bool {
     let (name, port) = match text.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !text[colon..].contains(&b']') => (&text[..colon], &text[colon + 1..]),
         Some(_) | None => (text, &b""[..]),

@@ -1,39 +1,31 @@
 //! The edge as strangers and attackers meet it: raw bytes on a connection, compared with what RFC 9112 says they are.
 //!
-//! [`framing`] is a table of odd and hostile requests, [`smuggling`] sends them straight and through a [`proxy`]. All of it
-//! runs with the fast lane and without it, where there is one.
+//! [`framing`] is a table of odd and hostile requests, [`smuggling`] sends them straight and through a [`proxy`];
+//! [`twins`] sends the same random requests to a node with the fast lane and to one without, and compares the answers.
 
 mod answers;
 mod framing;
 mod proxy;
 mod smuggling;
 mod stream;
+mod twins;
 
-/// Settings of the nodes that every story here is told to: the lane on and off. A server that knows no lane is one setting.
-fn lanes() -> &'static [&'static [&'static str]] {
-    match has_lane() {
-        true => &[&["http.fast_lane=true"], &["http.fast_lane=false"]],
-        false => &[&[]],
-    }
-}
+/// Settings of the nodes that every story here is told to: with the lane and without.
+const LANES: [&[&str]; 2] = [&["http.fast_lane=true"], &["http.fast_lane=false"]];
 
-/// Whether this server has a fast lane at all.
-fn has_lane() -> bool {
-    include_str!("../../config/default.toml").contains("\nfast_lane = ")
-}
-
-/// How an edge reads several requests of one packet.
+/// What an edge does with a `HEAD` when more requests came in the same packet.
+///
+/// actix-http 3.20 reads the heads of waiting requests before it writes answers, and remembers method, version and
+/// `Connection` of the last head only. So an answer to `HEAD` may come with a body, one to `GET` without it, any answer
+/// with the `Connection` of another request, and what is behind `Connection: close` is executed all the same. The lane
+/// gives actix-web one request at a time, except for those that take the connection there for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pipelining {
-    /// Each answer is about its own request, and nothing is read behind one that ends the connection.
-    Exact,
-    /// actix-http 3.20 reads the heads of waiting requests before it writes the answers, and keeps `HEAD`, version and
-    /// `Connection` of the last head it read only: an answer may have another's body or `Connection`, and a request
-    /// behind `Connection: close` is executed.
-    DecodesAhead,
+enum Heads {
+    Kept,
+    Forgotten,
 }
 
 /// How a node with these settings does.
-fn pipelining(lane: &[&str]) -> Pipelining {
-    if lane.contains(&"http.fast_lane=true") { Pipelining::Exact } else { Pipelining::DecodesAhead }
+fn heads(lane: &[&str]) -> Heads {
+    if lane.contains(&"http.fast_lane=true") { Heads::Kept } else { Heads::Forgotten }
 }
