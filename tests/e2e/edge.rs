@@ -1,11 +1,13 @@
 //! The edge as strangers and attackers meet it: raw bytes on a connection, compared with what RFC 9112 says they are.
 //!
 //! [`framing`] is a table of odd and hostile requests, [`smuggling`] sends them straight and through a [`proxy`];
-//! [`twins`] sends the same random requests to a node with the fast lane and to one without, and compares the answers.
+//! [`twins`] sends the same random requests to a node with the fast lane and to one without, and compares the answers;
+//! [`slow`] is a thousand clients that hardly move.
 
 mod answers;
 mod framing;
 mod proxy;
+mod slow;
 mod smuggling;
 mod stream;
 mod twins;
