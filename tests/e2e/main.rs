@@ -13,6 +13,7 @@ mod contract;
 mod crowding;
 mod disk;
 mod documents;
+mod edge;
 mod holding;
 mod idempotency;
 mod kills;

@@ -279,6 +279,8 @@ impl Connection {
         let received = std::mem::take(&mut self.rest);
         let answering = self.worker.slow.answer(stream, received, lent, home.clone(), self.peer);
         self.waiting = Waiting::Nothing;
+        // Whoever has it keeps its time: a sweep that wakes it again and again would start actix-web's `keep_alive` anew.
+        self.worker.watches.allow(&self.watch, Duration::MAX);
         self.phase = Phase::Lent(answering, home);
     }
 

@@ -6,6 +6,8 @@
 
 use memchr::memmem;
 
+use super::super::around::is_host;
+
 /// Most headers of an ordinary request.
 const HEADERS_MAX: usize = 32;
 /// Most digits of a length: more is nobody's body.
@@ -153,9 +155,8 @@ impl<'a> Seen<'a> {
     }
 
     fn host(&mut self, value: &str) -> Option<()> {
-        let fits =
-            value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
-        (fits && !value.is_empty() && self.host.replace(()).is_none()).then_some(())
+        let fits = !value.is_empty() && is_host(value.as_bytes());
+        (fits && self.host.replace(()).is_none()).then_some(())
     }
 
     fn length(&mut self, value: &str) -> Option<()> {
@@ -199,6 +200,7 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a:b\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: \r\n\r\n",
             "GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
             "GET / HTTP/1.1\nhost: a\r\n\r\n",
