@@ -2,7 +2,6 @@
 //! asked.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -51,13 +50,38 @@ pub struct Tally {
     pub stopped_at: Nanos,
 }
 
-/// The answers to one operation. Times in microseconds.
+/// The answers to one operation, complete after [`Tally::add`]. Times in microseconds.
 #[derive(Debug, Clone)]
 pub struct Measured {
     /// From the intended start to the final answer; in a closed loop the start is the sending.
     pub latency: Histogram<u64>,
     /// From the sending of the attempt that was answered to its answer.
     pub service: Histogram<u64>,
+    /// The last answers, as long as their times are the same: those of one read of a connection are.
+    run: Run,
+}
+
+/// So many answers of the same latency and service time; not yet in the histograms.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    latency: u64,
+    service: u64,
+    count: u64,
+}
+
+impl Measured {
+    fn record(&mut self, run: Run) {
+        self.latency.saturating_record_n(run.latency, run.count);
+        self.service.saturating_record_n(run.service, run.count);
+    }
+
+    fn measure(&mut self, latency: u64, service: u64) {
+        if self.run.latency != latency || self.run.service != service {
+            let run = std::mem::replace(&mut self.run, Run { latency, service, count: 0 });
+            self.record(run);
+        }
+        self.run.count += 1;
+    }
 }
 
 impl Tally {
@@ -67,7 +91,7 @@ impl Tally {
             Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
                 .map_err(|error| Failure::System { what: "histogram", source: std::io::Error::other(error) })
         };
-        let measured = |_| Ok(Measured { latency: histogram()?, service: histogram()? });
+        let measured = |_| Ok(Measured { latency: histogram()?, service: histogram()?, run: Run::default() });
         Ok(Self {
             operations: Operation::ALL.iter().map(measured).collect::<Result<_, Failure>>()?,
             errors: Codes::new(),
@@ -87,9 +111,8 @@ impl Tally {
 
     /// Counts a final answer.
     pub(crate) fn measure(&mut self, operation: Operation, moments: Moments, now: Nanos) {
-        let measured = &mut self.operations[operation.index()];
-        measured.latency.saturating_record(micros(now.since(moments.intended)));
-        measured.service.saturating_record(micros(now.since(moments.sent)));
+        let (latency, service) = (micros(now, moments.intended), micros(now, moments.sent));
+        self.operations[operation.index()].measure(latency, service);
     }
 
     /// Counts an error.
@@ -118,6 +141,7 @@ impl Tally {
         for (mine, theirs) in self.operations.iter_mut().zip(&other.operations) {
             mine.latency.add(&theirs.latency).map_err(failed)?;
             mine.service.add(&theirs.service).map_err(failed)?;
+            mine.record(theirs.run);
         }
         for (mine, theirs) in [
             (&mut self.errors, &other.errors),
@@ -141,8 +165,8 @@ impl Tally {
     }
 }
 
-fn micros(span: Duration) -> u64 {
-    span.as_micros().max(1) as u64
+fn micros(now: Nanos, since: Nanos) -> u64 {
+    (now.0.saturating_sub(since.0) / 1_000).max(1)
 }
 
 fn count(codes: &mut Codes, operation: Operation, code: &str) {
@@ -162,9 +186,23 @@ mod tests {
     fn latency_counts_from_the_intended_start_and_service_from_the_sending() {
         let mut tally = Tally::new().unwrap();
         tally.measure(Operation::Hold, at(100, 250), Nanos(260_000_000));
-        let hold = &tally.operations[Operation::Hold.index()];
+        let mut sum = Tally::new().unwrap();
+        sum.add(&tally).unwrap();
+        let hold = &sum.operations[Operation::Hold.index()];
         assert!(hold.latency.equivalent(hold.latency.max(), 160_000));
         assert!(hold.service.equivalent(hold.service.max(), 10_000));
+    }
+
+    #[test]
+    fn answers_of_one_read_are_all_counted_with_their_time() {
+        let (mut tally, mut sum) = (Tally::new().unwrap(), Tally::new().unwrap());
+        for _ in 0..16 {
+            tally.measure(Operation::Event, at(0, 0), Nanos(5_000_000));
+        }
+        tally.measure(Operation::Event, at(0, 1), Nanos(5_000_000));
+        sum.add(&tally).unwrap();
+        let event = &sum.operations[Operation::Event.index()];
+        assert_eq!((event.latency.len(), event.latency.count_at(5_000), event.service.count_at(4_000)), (17, 17, 1));
     }
 
     #[test]
