@@ -104,6 +104,15 @@ pub struct LoadArgs {
     /// Open loop: requests a second, Poisson arrivals, latency from the intended start
     #[arg(long, value_name = "N", conflicts_with = "closed")]
     pub rate: Option<f64>,
+    /// Open loop whose rate goes straight from one to another over the run, as in 1000..50000
+    #[arg(long, value_name = "FROM..TO", conflicts_with_all = ["rate", "closed"])]
+    pub ramp: Option<String>,
+    /// Open loop with several rates, each for an equal part of the run, as in 1000,2000,4000
+    #[arg(long, value_name = "A,B,…", conflicts_with_all = ["rate", "ramp", "closed"])]
+    pub step: Option<String>,
+    /// Open loop at a base rate that jumps to a peak at a time, for a time, as in 1000,50000,10s,5s
+    #[arg(long, value_name = "BASE,PEAK,AT,FOR", conflicts_with_all = ["rate", "ramp", "step", "closed"])]
+    pub spike: Option<String>,
     /// Closed loop (the default): every connection asks again when it has its answers
     #[arg(long)]
     pub closed: bool,
@@ -146,7 +155,8 @@ pub struct ShowArgs {
     /// An event that exists, instead of creating some
     #[arg(long, value_name = "ID", conflicts_with_all = ["events", "blocks", "rows", "seats_per_row", "seats", "standing", "hold_ttl", "max_per_customer", "allow_orphans"])]
     pub event: Option<String>,
-    /// Events to create [default: 1]
+    /// Events to create [default: as many as the run's holds need, at most 133 of 15,000 seats and 22,500 standing
+    /// places, when no size is given; else 1]
     #[arg(long, value_name = "N")]
     pub events: Option<u32>,
     /// Seated blocks of an event [default: 6]
@@ -206,8 +216,8 @@ pub struct VerdictArgs {
     /// Fail when there are more errors
     #[arg(long, value_name = "N")]
     pub max_errors: Option<u64>,
-    /// Fail when achieved ÷ asked rate is below this (0.99 is a valid run)
-    #[arg(long, value_name = "RATIO", requires = "rate")]
+    /// Open loop: fail when started in time ÷ meant to start is below this [default: 0.99, below which a run is void]
+    #[arg(long, value_name = "RATIO", conflicts_with = "closed")]
     pub min_achieved: Option<f64>,
     /// Compare what was acknowledged with what the server has, at the end
     #[arg(long)]

@@ -7,6 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`cli`] | what can be typed, and its meaning ([`plan`]) |
+//! | [`profile`] | how the rate of an open loop goes over time |
 //! | [`mix`] | the operations and how often each is drawn |
 //! | [`stage`] | the events on sale, the customers and their tokens |
 //! | [`engine`] | event loops that send, receive, retry and follow |
@@ -28,6 +29,7 @@ pub mod journal;
 pub mod mix;
 pub mod onsale;
 pub mod plan;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod stage;

@@ -33,9 +33,11 @@ pub struct Tally {
     pub answered: u64,
     /// Answers read while requests were still started.
     pub answered_in_window: u64,
-    /// Operations of the mix that ended while requests were still started: those that came from following an order do
-    /// not count.
-    pub drawn_in_window: u64,
+    /// Operations of the mix that were sent while requests were still started, and ended: those that came from
+    /// following an order do not count.
+    pub achieved: u64,
+    /// Arrivals of an open loop that were meant to start; none for a closed one.
+    pub meant: u64,
     /// Arrivals that were never sent: no connection had room before the end.
     pub unsent: u64,
     /// Requests that were asked again with their key after a first answer, and got the same.
@@ -99,7 +101,8 @@ impl Tally {
             retries: Codes::new(),
             answered: 0,
             answered_in_window: 0,
-            drawn_in_window: 0,
+            achieved: 0,
+            meant: 0,
             unsent: 0,
             replays: 0,
             paid: 0,
@@ -154,7 +157,8 @@ impl Tally {
         }
         self.answered += other.answered;
         self.answered_in_window += other.answered_in_window;
-        self.drawn_in_window += other.drawn_in_window;
+        self.achieved += other.achieved;
+        self.meant += other.meant;
         self.unsent += other.unsent;
         self.replays += other.replays;
         self.paid += other.paid;

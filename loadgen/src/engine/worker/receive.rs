@@ -1,6 +1,7 @@
 //! The reading half of the loop: what sockets bring is cut into answers, and each goes to the request it answers.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -14,6 +15,8 @@ use crate::mix::Operation;
 
 /// One of so many bodies of reads is looked at closely.
 const SAMPLE: u64 = 256;
+/// What is sent so soon after the end was meant to start before it.
+const IN_TIME: Duration = Duration::from_millis(10);
 
 impl Worker<'_> {
     /// Something happened on a connection.
@@ -43,7 +46,7 @@ impl Worker<'_> {
 
     fn list(&mut self, place: usize) {
         let connection = &mut self.connections[place];
-        if !connection.listed && connection.room(self.scene.plan.pipeline as usize) > 0 {
+        if !connection.listed && connection.room(self.scene.plan.pipeline as usize) >= self.refill {
             connection.listed = true;
             self.roomy.push_back(place);
         }
@@ -106,7 +109,7 @@ impl Worker<'_> {
                 self.buyers.answered(flow, sent.moments, answer, now, &mut self.books)
             }
         };
-        self.books.tally.drawn_in_window += u64::from(ended) & in_window;
+        self.books.tally.achieved += u64::from(ended && sent.moments.sent <= self.end + IN_TIME);
     }
 
     fn read_answered(
