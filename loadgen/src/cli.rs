@@ -26,6 +26,58 @@ pub enum Command {
     Audit(AuditArgs),
     /// Serves the same bytes to every request: the limit to compare a server with.
     Floor(FloorArgs),
+    /// Compares floor, Stampede and, if they are on this machine, nginx and Redis: rates, CPU a request, ratios.
+    Compare(CompareArgs),
+    /// WebSocket readers of a block that a writer changes: fan-out times, lost messages, memory a connection.
+    Live(LiveArgs),
+}
+
+/// `loadgen live`
+#[derive(Debug, Args)]
+pub struct LiveArgs {
+    /// Server and keys.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// Readers, all of one block; the server needs as many sessions (`live.sessions_max`) and connections
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub subscribers: u32,
+    /// Changes a second
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub rate: f64,
+    /// How long changes are made
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// Idle keep-alive connections, opened before, each of which has made one request
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub idle_http: u32,
+    /// The server's process, to tell its resident bytes for a connection: right for a server that was just started, because
+    /// one that had connections before uses their memory again
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `loadgen compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Times that every contender of a row has its turn, one after the other
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Seconds of a turn
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Only this row (may be repeated): availability-64, availability-512, availability-pipelined, holds,
+    /// holds-pipelined, rush-pipelined
+    #[arg(long, value_name = "ROW")]
+    pub only: Vec<String>,
+    /// The server's program [default: `stampede` beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub stampede: Option<PathBuf>,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `loadgen floor`
@@ -37,6 +89,9 @@ pub struct FloorArgs {
     /// Answer as a real server does: fetched once, head and body, from http://host:port/path
     #[arg(long, value_name = "URL", conflicts_with = "size")]
     pub copy: Option<String>,
+    /// Answer with the bytes of this file, head and body
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["copy", "size"])]
+    pub answer: Option<PathBuf>,
     /// Least number of bytes of the body, when nothing is copied
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub size: u32,

@@ -16,16 +16,20 @@
 //! | [`audit`] | what was acknowledged against what the server has |
 //! | [`report`] | table, JSON, HTML, thresholds |
 //! | [`floor`] | the bare server to compare a real one with |
+//! | [`compare`] | servers on this machine, side by side |
+//! | [`live`] | WebSocket readers and how long a change takes to them |
 
 pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod compare;
 pub mod engine;
 pub mod failure;
 pub mod floor;
 pub mod http;
 pub mod journal;
+pub mod live;
 pub mod mix;
 pub mod onsale;
 pub mod plan;

@@ -35,6 +35,9 @@ const HOLD_TTL: Duration = Duration::from_secs(420);
 impl FloorArgs {
     /// The bytes to answer with.
     pub fn answer(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(path) = &self.answer {
+            return std::fs::read(path).map_err(Failure::file(path));
+        }
         let Some(url) = &self.copy else { return Ok(answer(&standard_body(self.size as usize))) };
         let path_at = url.get(7..).and_then(|rest| rest.find('/')).map(|place| place + 7);
         let (server, path) = url.split_at(path_at.ok_or_else(|| usage("--copy", "must be http://host:port/path"))?);
@@ -222,7 +225,9 @@ mod tests {
         let typed = given.into_iter().chain(flags.split_whitespace());
         match Cli::try_parse_from(typed).map_err(|error| error.to_string())?.command {
             Command::Onsale(args) => args.meaning().map_err(|error| error.to_string()),
-            Command::Audit(_) | Command::Floor(_) => Err("another command".to_owned()),
+            Command::Audit(_) | Command::Floor(_) | Command::Compare(_) | Command::Live(_) => {
+                Err("another command".to_owned())
+            }
         }
     }
 

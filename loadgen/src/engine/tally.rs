@@ -89,10 +89,6 @@ impl Measured {
 impl Tally {
     /// Nothing counted yet.
     pub fn new() -> Result<Self, Failure> {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
-                .map_err(|error| Failure::System { what: "histogram", source: std::io::Error::other(error) })
-        };
         let measured = |_| Ok(Measured { latency: histogram()?, service: histogram()?, run: Run::default() });
         Ok(Self {
             operations: Operation::ALL.iter().map(measured).collect::<Result<_, Failure>>()?,
@@ -167,6 +163,12 @@ impl Tally {
         self.stopped_at = self.stopped_at.max(other.stopped_at);
         Ok(())
     }
+}
+
+/// An empty histogram of microseconds, up to ten minutes.
+pub(crate) fn histogram() -> Result<Histogram<u64>, Failure> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
+        .map_err(|error| Failure::System { what: "histogram", source: std::io::Error::other(error) })
 }
 
 fn micros(now: Nanos, since: Nanos) -> u64 {
