@@ -18,6 +18,7 @@ mod idempotency;
 mod kills;
 mod live;
 mod load;
+mod measuring;
 mod notices;
 mod organizing;
 mod panicking;
