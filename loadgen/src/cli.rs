@@ -26,6 +26,58 @@ pub enum Command {
     Audit(AuditArgs),
     /// Serves the same bytes to every request: the limit to compare a server with.
     Floor(FloorArgs),
+    /// Compares floor, Stampede and, if they are on this machine, nginx and Redis: rates, CPU a request, ratios.
+    Compare(CompareArgs),
+    /// WebSocket readers of a block that a writer changes: fan-out times, lost messages, memory a connection.
+    Live(LiveArgs),
+}
+
+/// `loadgen live`
+#[derive(Debug, Args)]
+pub struct LiveArgs {
+    /// Server and keys.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// Readers, all of one block; the server needs as many sessions (`live.sessions_max`) and connections
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub subscribers: u32,
+    /// Changes a second
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub rate: f64,
+    /// How long changes are made
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// Idle keep-alive connections, opened before, each of which has made one request
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub idle_http: u32,
+    /// The server's process, to tell its resident bytes for a connection: right for a server that was just started, because
+    /// one that had connections before uses their memory again
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `loadgen compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Times that every contender of a row has its turn, one after the other
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Seconds of a turn
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Only this row (may be repeated): availability-64, availability-512, availability-pipelined, holds,
+    /// holds-pipelined, rush-pipelined
+    #[arg(long, value_name = "ROW")]
+    pub only: Vec<String>,
+    /// The server's program [default: `stampede` beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub stampede: Option<PathBuf>,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `loadgen floor`
@@ -37,6 +89,9 @@ pub struct FloorArgs {
     /// Answer as a real server does: fetched once, head and body, from http://host:port/path
     #[arg(long, value_name = "URL", conflicts_with = "size")]
     pub copy: Option<String>,
+    /// Answer with the bytes of this file, head and body
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["copy", "size"])]
+    pub answer: Option<PathBuf>,
     /// Least number of bytes of the body, when nothing is copied
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub size: u32,
@@ -104,6 +159,15 @@ pub struct LoadArgs {
     /// Open loop: requests a second, Poisson arrivals, latency from the intended start
     #[arg(long, value_name = "N", conflicts_with = "closed")]
     pub rate: Option<f64>,
+    /// Open loop whose rate goes straight from one to another over the run, as in 1000..50000
+    #[arg(long, value_name = "FROM..TO", conflicts_with_all = ["rate", "closed"])]
+    pub ramp: Option<String>,
+    /// Open loop with several rates, each for an equal part of the run, as in 1000,2000,4000
+    #[arg(long, value_name = "A,B,…", conflicts_with_all = ["rate", "ramp", "closed"])]
+    pub step: Option<String>,
+    /// Open loop at a base rate that jumps to a peak at a time, for a time, as in 1000,50000,10s,5s
+    #[arg(long, value_name = "BASE,PEAK,AT,FOR", conflicts_with_all = ["rate", "ramp", "step", "closed"])]
+    pub spike: Option<String>,
     /// Closed loop (the default): every connection asks again when it has its answers
     #[arg(long)]
     pub closed: bool,
@@ -146,7 +210,8 @@ pub struct ShowArgs {
     /// An event that exists, instead of creating some
     #[arg(long, value_name = "ID", conflicts_with_all = ["events", "blocks", "rows", "seats_per_row", "seats", "standing", "hold_ttl", "max_per_customer", "allow_orphans"])]
     pub event: Option<String>,
-    /// Events to create [default: 1]
+    /// Events to create [default: as many as the run's holds need, at most 133 of 15,000 seats and 22,500 standing
+    /// places, when no size is given; else 1]
     #[arg(long, value_name = "N")]
     pub events: Option<u32>,
     /// Seated blocks of an event [default: 6]
@@ -206,8 +271,8 @@ pub struct VerdictArgs {
     /// Fail when there are more errors
     #[arg(long, value_name = "N")]
     pub max_errors: Option<u64>,
-    /// Fail when achieved ÷ asked rate is below this (0.99 is a valid run)
-    #[arg(long, value_name = "RATIO", requires = "rate")]
+    /// Open loop: fail when started in time ÷ meant to start is below this [default: 0.99, below which a run is void]
+    #[arg(long, value_name = "RATIO", conflicts_with = "closed")]
     pub min_achieved: Option<f64>,
     /// Compare what was acknowledged with what the server has, at the end
     #[arg(long)]

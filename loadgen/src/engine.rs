@@ -31,7 +31,7 @@ use crate::http::{Target, request};
 use crate::journal::Scribe;
 use crate::mix::Operation;
 use crate::plan::Plan;
-use crate::stage::Stage;
+use crate::stage::{Event, Stage};
 use tally::Tally;
 use worker::Worker;
 
@@ -91,6 +91,8 @@ pub(crate) struct Scene<'a> {
     stage: &'a Stage,
     /// By the place of the node that is asked.
     reads: &'a [Reads],
+    /// By event: running sums of its blocks' sizes. A block of unknown size counts as one seat.
+    sizes: &'a [Vec<u64>],
     clock: Clock,
     shared: &'a Shared,
 }
@@ -105,7 +107,8 @@ pub fn run(
     watch: impl FnOnce(Clock),
 ) -> Result<Tally, Failure> {
     let reads: Vec<Reads> = plan.access.targets.iter().map(|target| Reads::prepare(target, stage)).collect();
-    let scene = Scene { plan, stage, reads: &reads, clock: Clock::start(), shared };
+    let sizes: Vec<Vec<u64>> = stage.events.iter().map(running_sizes).collect();
+    let scene = Scene { plan, stage, reads: &reads, sizes: &sizes, clock: Clock::start(), shared };
     let (connected, clock) = (Barrier::new(plan.threads as usize + 1), OnceLock::new());
     let begin = || {
         connected.wait();
@@ -134,6 +137,15 @@ pub fn run(
         sum.add(&outcome?)?;
     }
     Ok(sum)
+}
+
+fn running_sizes(event: &Event) -> Vec<u64> {
+    let mut sum = 0;
+    let running = event.blocks.iter().map(|block| {
+        sum += block.size().max(1);
+        sum
+    });
+    running.collect()
 }
 
 fn panicked() -> Failure {
@@ -165,7 +177,7 @@ impl Reads {
             );
             bytes
         };
-        let event = |event: &crate::stage::Event| EventReads {
+        let event = |event: &Event| EventReads {
             availability: get(&["/v1/events/", &event.id, "/availability"]),
             event: get(&["/v1/events/", &event.id]),
             seats: event

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
+use memchr::memmem::Finder;
+
 use crate::failure::Failure;
-use crate::http::response::header;
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 64 * 1024;
@@ -18,6 +19,8 @@ const READ_SIZE: usize = 64 * 1024;
 const EVENTS_MAX: usize = 1_024;
 /// Bytes of answers that may wait for a client that does not read them; then it is dropped.
 const WAITING_MAX: usize = 64 << 20;
+/// What ends the head of a request.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 /// The listener's token; connections count from zero.
 const LISTENER: Token = Token(usize::MAX);
 
@@ -31,16 +34,34 @@ pub struct Floor {
 #[derive(Debug)]
 struct Client {
     stream: TcpStream,
+    /// The beginning of a request whose end has not come.
     inbox: Vec<u8>,
+    /// Answers that the socket did not take yet.
     out: Vec<u8>,
 }
 
-/// A body that does for every read of an event `floor`, so that `loadgen onsale --event floor` works against it.
-/// `size` is the least number of bytes; the rest is filled with blanks.
+/// What the loop needs besides its clients, made once.
+#[derive(Debug)]
+struct Bench {
+    answer: Vec<u8>,
+    scratch: Vec<u8>,
+    head_end: Finder<'static>,
+}
+
+/// A body that does for every read of an event `floor`, for a hold, an order and a look at it, so that
+/// `loadgen onsale --event floor` works against it with every mix. `size` is the least number of bytes; the rest is
+/// filled with blanks before its last brace.
 pub fn standard_body(size: usize) -> Vec<u8> {
-    let body = r#"{"id":"floor","event":"floor","status":"on_sale","version":1,"free":10000,"blocks":[{"block":"A","free":10000,"held":0,"sold":0,"blocked":0,"price":{"amount":8500,"currency":"EUR"}}]}"#;
+    let body = concat!(
+        r#"{"id":"floor","event":"floor","status":"on_sale","version":1,"free":10000,"state":"paid","block":"A","#,
+        r#""quantity":1,"rows":[],"total":{"amount":8500,"currency":"EUR"},"expires_at":"2099-01-01T00:00:00Z","#,
+        r#""blocks":[{"block":"A","free":10000,"held":0,"sold":0,"blocked":0,"price":{"amount":8500,"currency":"EUR"}}]}"#
+    );
     let mut body = body.as_bytes().to_vec();
-    body.resize(body.len().max(size), b' ');
+    let missing = size.saturating_sub(body.len());
+    body.pop();
+    body.resize(body.len() + missing, b' ');
+    body.push(b'}');
     body
 }
 
@@ -68,8 +89,12 @@ impl Floor {
     pub fn serve(mut self) -> Result<(), Failure> {
         let mut poll = Poll::new().map_err(Failure::system("epoll"))?;
         poll.registry().register(&mut self.listener, LISTENER, Interest::READABLE).map_err(Failure::system("epoll"))?;
-        let (mut events, mut clients, mut scratch) =
-            (Events::with_capacity(EVENTS_MAX), Vec::new(), vec![0; READ_SIZE]);
+        let (mut events, mut clients) = (Events::with_capacity(EVENTS_MAX), Vec::new());
+        let mut bench = Bench {
+            answer: std::mem::take(&mut self.answer),
+            scratch: vec![0; READ_SIZE],
+            head_end: Finder::new(HEAD_END),
+        };
         loop {
             match poll.poll(&mut events, None) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -78,12 +103,14 @@ impl Floor {
                 Ok(()) | Err(_) => {}
             }
             for event in &events {
+                let place = event.token().0;
                 if event.token() == LISTENER {
                     self.accept(&poll, &mut clients).map_err(Failure::system("accept"))?;
-                } else if let Some(Some(client)) = clients.get_mut(event.token().0)
-                    && client.answer_all(&self.answer, &mut scratch).is_err()
-                {
-                    clients[event.token().0] = None;
+                } else if let Some(Some(client)) = clients.get_mut(place) {
+                    let closing = event.is_read_closed() || event.is_error();
+                    if client.answer_all(&mut bench, closing).is_err() {
+                        clients[place] = None;
+                    }
                 }
             }
         }
@@ -108,28 +135,47 @@ impl Floor {
 }
 
 impl Client {
-    /// Reads until there is no more, writing one answer a request. An error ends the connection.
-    fn answer_all(&mut self, answer: &[u8], scratch: &mut [u8]) -> io::Result<()> {
-        self.write()?;
+    /// Reads what is there, writing one answer a request. A read that does not fill the buffer took everything, unless
+    /// the client is `closing`: then only the end itself ends it. An error ends the connection.
+    fn answer_all(&mut self, bench: &mut Bench, closing: bool) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.write()?;
+        }
         loop {
-            let count = match self.stream.read(scratch) {
+            let count = match self.stream.read(&mut bench.scratch) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            self.inbox.extend_from_slice(&scratch[..count]);
-            let mut taken = 0;
-            while let Some(length) = request_length(&self.inbox[taken..]) {
-                self.out.extend_from_slice(answer);
-                taken += length;
+            if self.inbox.is_empty() {
+                let taken = self.answer(&bench.scratch[..count], bench);
+                self.inbox.extend_from_slice(&bench.scratch[taken..count]);
+            } else {
+                let mut inbox = std::mem::take(&mut self.inbox);
+                inbox.extend_from_slice(&bench.scratch[..count]);
+                let taken = self.answer(&inbox, bench);
+                inbox.drain(..taken);
+                self.inbox = inbox;
             }
-            self.inbox.drain(..taken);
             if self.out.len() > WAITING_MAX || self.inbox.len() > WAITING_MAX {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
             self.write()?;
+            if count < bench.scratch.len() && !closing {
+                return Ok(());
+            }
         }
+    }
+
+    /// Answers every whole request; gives how many bytes they were.
+    fn answer(&mut self, bytes: &[u8], bench: &Bench) -> usize {
+        let mut taken = 0;
+        while let Some(length) = request_length(&bytes[taken..], &bench.head_end) {
+            self.out.extend_from_slice(&bench.answer);
+            taken += length;
+        }
+        taken
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -147,28 +193,41 @@ impl Client {
 }
 
 /// Bytes of the first request, when all of them are there.
-fn request_length(bytes: &[u8]) -> Option<usize> {
-    let head = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
+fn request_length(bytes: &[u8], head_end: &Finder<'_>) -> Option<usize> {
+    let head = head_end.find(bytes)? + HEAD_END.len();
     if bytes.starts_with(b"GET") {
         return Some(head);
     }
-    let length = header(&bytes[..head], "content-length").and_then(|digits| std::str::from_utf8(digits).ok());
-    let whole = head + length.and_then(|digits| digits.parse::<usize>().ok()).unwrap_or(0);
+    let whole = head + content_length(&bytes[..head]);
     (whole <= bytes.len()).then_some(whole)
+}
+
+/// The length that a head says its body has; zero when it says none.
+fn content_length(head: &[u8]) -> usize {
+    const NAME: &[u8] = b"content-length:";
+    let value = head.split(|byte| *byte == b'\n').find_map(|line| {
+        let name = line.get(..NAME.len())?;
+        name.eq_ignore_ascii_case(NAME).then(|| line[NAME.len()..].trim_ascii())
+    });
+    value.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn length(bytes: &[u8]) -> Option<usize> {
+        request_length(bytes, &Finder::new(HEAD_END))
+    }
+
     #[test]
     fn a_request_ends_where_its_body_ends() {
         let get = b"GET / HTTP/1.1\r\n\r\n";
-        assert_eq!(request_length(get), Some(get.len()));
-        assert_eq!(request_length(&get[..get.len() - 1]), None);
+        assert_eq!(length(get), Some(get.len()));
+        assert_eq!(length(&get[..get.len() - 1]), None);
         let post = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET";
-        assert_eq!(request_length(post), Some(post.len() - 3));
-        assert_eq!(request_length(&post[..post.len() - 4]), None);
+        assert_eq!(length(post), Some(post.len() - 3));
+        assert_eq!(length(&post[..post.len() - 4]), None);
     }
 
     #[test]

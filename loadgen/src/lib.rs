@@ -7,6 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`cli`] | what can be typed, and its meaning ([`plan`]) |
+//! | [`profile`] | how the rate of an open loop goes over time |
 //! | [`mix`] | the operations and how often each is drawn |
 //! | [`stage`] | the events on sale, the customers and their tokens |
 //! | [`engine`] | event loops that send, receive, retry and follow |
@@ -15,19 +16,24 @@
 //! | [`audit`] | what was acknowledged against what the server has |
 //! | [`report`] | table, JSON, HTML, thresholds |
 //! | [`floor`] | the bare server to compare a real one with |
+//! | [`compare`] | servers on this machine, side by side |
+//! | [`live`] | WebSocket readers and how long a change takes to them |
 
 pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod compare;
 pub mod engine;
 pub mod failure;
 pub mod floor;
 pub mod http;
 pub mod journal;
+pub mod live;
 pub mod mix;
 pub mod onsale;
 pub mod plan;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod stage;

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use loadgen::audit;
-use loadgen::cli::{AuditArgs, Cli, Command, FloorArgs, OnsaleArgs};
+use loadgen::cli::{AuditArgs, Cli, Command, CompareArgs, FloorArgs, LiveArgs, OnsaleArgs};
+use loadgen::compare;
 use loadgen::failure::Failure;
 use loadgen::floor::Floor;
+use loadgen::live;
 use loadgen::onsale;
 use loadgen::report::table;
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
         Command::Onsale(args) => onsale(&args),
         Command::Audit(args) => audit(&args),
         Command::Floor(args) => floor(&args),
+        Command::Compare(args) => compare(&args),
+        Command::Live(args) => live(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -59,4 +63,23 @@ fn floor(args: &FloorArgs) -> Result<bool, Failure> {
     let floor = Floor::bind(args.listen, args.answer()?)?;
     println!("http://{}", floor.address()?);
     floor.serve().map(|()| true)
+}
+
+/// Turns are told as they end; the table comes last.
+fn compare(args: &CompareArgs) -> Result<bool, Failure> {
+    let summary = compare::run(args, |line| eprintln!("{line}"))?;
+    print!("{}", summary.table());
+    if let Some(path) = &args.json {
+        std::fs::write(path, format!("{:#}\n", summary.json())).map_err(Failure::file(path))?;
+    }
+    Ok(true)
+}
+
+fn live(args: &LiveArgs) -> Result<bool, Failure> {
+    let report = live::run(args)?;
+    print!("{}", report.table());
+    if let Some(path) = &args.json {
+        std::fs::write(path, format!("{:#}\n", report.json())).map_err(Failure::file(path))?;
+    }
+    Ok(report.passed())
 }

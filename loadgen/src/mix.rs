@@ -101,6 +101,12 @@ impl Mix {
         Operation::ALL[place]
     }
 
+    /// How often the operation is drawn, 0 to 1.
+    pub fn share(&self, operation: Operation) -> f64 {
+        let before = operation.index().checked_sub(1).map_or(0, |place| self.sums[place]);
+        f64::from(self.sums[operation.index()] - before) / f64::from(self.total())
+    }
+
     /// Whether the operation can be drawn at all.
     pub fn has(&self, operation: Operation) -> bool {
         let before = operation.index().checked_sub(1).map_or(0, |place| self.sums[place]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::http::Target;
 use crate::mix::{Mix, Operation};
+use crate::profile::Profile;
 
 /// Where the server is and who we are to it.
 #[derive(Debug, Clone)]
@@ -35,12 +36,12 @@ impl Access {
 }
 
 /// How requests come.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Load {
     /// Poisson arrivals at a rate a second, whatever the server does.
     Open {
-        /// Requests a second, all threads together.
-        rate: f64,
+        /// Requests a second over time, all threads together.
+        profile: Profile,
     },
     /// Each connection asks again when it has its answer.
     Closed,
@@ -74,6 +75,13 @@ pub struct NewEvents {
     pub max_per_customer: Option<u32>,
     /// `rules.no_orphans`
     pub no_orphans: bool,
+}
+
+impl NewEvents {
+    /// Seats and standing places of all events.
+    pub fn places(&self) -> u64 {
+        u64::from(self.events) * (u64::from(self.seats) + u64::from(self.standing))
+    }
 }
 
 /// What makes a run fail.

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use crate::audit::Verdict;
 use crate::engine::tally::{Codes, Tally};
 use crate::mix::Operation;
-use crate::plan::{Load, Plan, Thresholds};
+use crate::plan::{Load, NewEvents, Plan, Show, Thresholds};
 
 /// An open run below this share of its asked rate has not measured what it was asked to.
 pub const ACHIEVED_VALID: f64 = 0.99;
@@ -79,15 +79,18 @@ pub struct Report {
     pub mix: String,
     /// Connections, pipeline depth, threads.
     pub shape: (u32, u32, u32),
+    /// What was put on sale; none when the event was there already.
+    pub created: Option<NewEvents>,
     /// Fixes the run's choices.
     pub seed: u64,
     /// How long requests were started.
     pub window: Duration,
     /// Answers a second in the window, all operations.
     pub rate: f64,
-    /// What was asked for; none for a closed loop.
+    /// What was asked for, on average over the window; none for a closed loop.
     pub asked_rate: Option<f64>,
-    /// Operations of the mix that ended in the window ÷ asked; none for a closed loop.
+    /// Operations of the mix that were sent in the window and ended ÷ arrivals that were meant to start; none for a
+    /// closed loop.
     pub achieved: Option<f64>,
     /// Answers, also after the window.
     pub answered: u64,
@@ -128,8 +131,8 @@ impl Report {
     pub fn new(plan: &Plan, run: &str, tally: &Tally, cpu: Duration) -> Self {
         let window = Duration::from_nanos(tally.stopped_at.0);
         let per_second = |count: u64| count as f64 / window.as_secs_f64().max(1e-9);
-        let asked_rate = match plan.load {
-            Load::Open { rate } => Some(rate),
+        let asked_rate = match &plan.load {
+            Load::Open { profile } => Some(profile.mean(window)),
             Load::Closed => None,
         };
         Self {
@@ -137,11 +140,15 @@ impl Report {
             url: plan.access.urls(),
             mix: plan.mix.name().to_owned(),
             shape: (plan.connections, plan.pipeline, plan.threads),
+            created: match &plan.show {
+                Show::New(new) => Some(new.clone()),
+                Show::Existing(_) => None,
+            },
             seed: plan.seed,
             window,
             rate: per_second(tally.answered_in_window),
             asked_rate,
-            achieved: asked_rate.map(|asked| per_second(tally.drawn_in_window) / asked),
+            achieved: asked_rate.map(|_| tally.achieved as f64 / tally.meant.max(1) as f64),
             answered: tally.answered,
             errors: tally.error_count(),
             rows: rows(tally),
@@ -177,10 +184,10 @@ impl Report {
         if let Some(most) = thresholds.max_errors.filter(|most| self.errors > *most) {
             failures.push(format!("--max-errors {most}: {} errors", self.errors));
         }
-        if let (Some(least), Some(achieved)) = (thresholds.min_achieved, self.achieved)
-            && achieved < least
-        {
-            failures.push(format!("--min-achieved {least}: achieved {achieved:.4} of the asked rate"));
+        let least = thresholds.min_achieved.unwrap_or(ACHIEVED_VALID);
+        if let Some(achieved) = self.achieved.filter(|achieved| *achieved < least) {
+            let void = if self.is_void() { "the run is void: " } else { "" };
+            failures.push(format!("{void}--min-achieved {least}: achieved {achieved:.4} of the asked rate"));
         }
         if until_sold_out && self.sold_out_after.is_none() {
             failures.push(format!("--until-sold-out: seats are left after {:.1} s", self.window.as_secs_f64()));
@@ -197,6 +204,11 @@ impl Report {
     /// Whether nothing was found to fail it.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// Whether an open loop missed its schedule, so that its latencies are not those of the asked rate.
+    pub fn is_void(&self) -> bool {
+        self.achieved.is_some_and(|achieved| achieved < ACHIEVED_VALID)
     }
 
     /// CPU time of the generator for one answer, in microseconds.

@@ -100,19 +100,24 @@ impl Block {
 
 /// Finds or creates the events and mints the customers' tokens.
 pub fn set(plan: &Plan) -> Result<Stage, Failure> {
+    set_up(&plan.access, &plan.show, plan.customers)
+}
+
+/// The same without a plan, for so many customers.
+pub fn set_up(access: &Access, show: &Show, customers: u32) -> Result<Stage, Failure> {
     let run = run_id();
-    let mut client = Client::new(plan.access.targets.clone(), NODE_PATIENCE);
-    let events = match &plan.show {
+    let mut client = Client::new(access.targets.clone(), NODE_PATIENCE);
+    let events = match show {
         Show::Existing(id) => vec![existing::look_up(&mut client, id)?],
-        Show::New(new) => create_all(&mut client, &plan.access, new, &run)?,
+        Show::New(new) => create_all(&mut client, access, new, &run)?,
     };
     let now = SystemTime::now();
     let customer = |number| {
         let name = customer_name(&run, number);
-        let bearer = token::bearer(&plan.access.auth_secret, &name, now);
+        let bearer = token::bearer(&access.auth_secret, &name, now);
         Customer { name, bearer }
     };
-    Ok(Stage { events, customers: (0..plan.customers).map(customer).collect(), run })
+    Ok(Stage { events, customers: (0..customers).map(customer).collect(), run })
 }
 
 /// What the names of a run's customers begin with.

@@ -44,7 +44,7 @@ impl Sales {
     pub(crate) fn begin(&self, cluster: &Cluster, pace: Pace) -> Load {
         let pace = match pace {
             Pace::Rush => "--closed".to_owned(),
-            Pace::Calm(rate) => format!("--rate {rate}"),
+            Pace::Calm(rate) => format!("--rate {rate} --min-achieved 0"),
         };
         Load::spread(&cluster.urls(), cluster.organizer_key(), &format!("{FLAGS} {pace} --seed {}", self.runs))
     }

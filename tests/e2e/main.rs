@@ -20,6 +20,7 @@ mod kills;
 mod lane;
 mod live;
 mod load;
+mod measuring;
 mod notices;
 mod organizing;
 mod panicking;

@@ -1,6 +1,10 @@
 //! What the flags mean. A flag that means nothing is refused here, by its name and its rule.
 
+mod expected;
+
 use std::time::Duration;
+
+use expected::{Expected, PLACES};
 
 use super::{AccessArgs, BuyerArgs, FloorArgs, OnsaleArgs, ShowArgs, VerdictArgs};
 use crate::client::Client;
@@ -9,6 +13,7 @@ use crate::floor::{answer, standard_body};
 use crate::http::Target;
 use crate::mix::{Mix, Operation, weighted};
 use crate::plan::{Access, Habits, Load, NewEvents, Outputs, Plan, Show, Thresholds};
+use crate::profile::Profile;
 
 /// Most events, blocks of an event and rows of a block: numbers that fit the engine's tables.
 const TABLE_MAX: u32 = 50_000;
@@ -24,10 +29,15 @@ const COPY_PATIENCE: Duration = Duration::from_secs(5);
 const BLOCKS: u32 = 6;
 const ROWS: u32 = 100;
 const SEATS_PER_ROW: u32 = 100;
+/// How long a hold lasts when nobody says.
+const HOLD_TTL: Duration = Duration::from_secs(420);
 
 impl FloorArgs {
     /// The bytes to answer with.
     pub fn answer(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(path) = &self.answer {
+            return std::fs::read(path).map_err(Failure::file(path));
+        }
         let Some(url) = &self.copy else { return Ok(answer(&standard_body(self.size as usize))) };
         let path_at = url.get(7..).and_then(|rest| rest.find('/')).map(|place| place + 7);
         let (server, path) = url.split_at(path_at.ok_or_else(|| usage("--copy", "must be http://host:port/path"))?);
@@ -61,19 +71,22 @@ impl OnsaleArgs {
         if duration < DURATION_MIN {
             return Err(usage("--duration", format!("must be at least {DURATION_MIN:?}")));
         }
+        let (load_meant, mix, habits) = (self.arrivals(duration)?, self.mix()?, self.buyers.meaning()?);
+        let expected = Expected { load: &load_meant, mix: &mix, habits: &habits, run: duration, depth: load.pipeline };
+        let show = self.show.meaning(&expected, load.until_sold_out)?;
         Ok(Plan {
             access: self.access.meaning()?,
-            load: self.arrivals()?,
+            load: load_meant,
             threads: load.threads,
             connections: load.connections,
             pipeline: load.pipeline,
             duration,
             timeout: load.timeout,
-            mix: self.mix()?,
+            mix,
             customers: self.buyers.customers,
             seed: load.seed,
-            show: self.show.meaning()?,
-            habits: self.buyers.meaning()?,
+            show,
+            habits,
             until_sold_out: load.until_sold_out,
             until_eof: load.until_eof,
             audit: self.verdict.audit,
@@ -83,12 +96,19 @@ impl OnsaleArgs {
         })
     }
 
-    fn arrivals(&self) -> Result<Load, Failure> {
-        match self.load.rate {
-            None => Ok(Load::Closed),
-            Some(rate) if rate > 0.0 && rate <= 1e8 => Ok(Load::Open { rate }),
-            Some(_) => Err(usage("--rate", "must be above 0 and at most 100000000 requests a second")),
-        }
+    fn arrivals(&self, duration: Duration) -> Result<Load, Failure> {
+        let load = &self.load;
+        let profile = match (load.rate, &load.ramp, &load.step, &load.spike) {
+            (Some(rate), ..) => Profile::steady(rate)?,
+            (None, Some(ramp), ..) => Profile::ramp(ramp, duration)?,
+            (None, None, Some(step), _) => Profile::step(step, duration)?,
+            (None, None, None, Some(spike)) => Profile::spike(spike, duration)?,
+            (None, None, None, None) if self.verdict.min_achieved.is_some() => {
+                return Err(usage("--min-achieved", "needs an open loop: --rate, --ramp, --step or --spike"));
+            }
+            (None, None, None, None) => return Ok(Load::Closed),
+        };
+        Ok(Load::Open { profile })
     }
 
     fn mix(&self) -> Result<Mix, Failure> {
@@ -102,13 +122,17 @@ impl OnsaleArgs {
 }
 
 impl ShowArgs {
-    fn meaning(&self) -> Result<Show, Failure> {
+    fn meaning(&self, expected: &Expected<'_>, until_sold_out: bool) -> Result<Show, Failure> {
         if let Some(id) = &self.event {
             let is_slug = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             if id.is_empty() || id.len() > 64 || !id.bytes().all(is_slug) {
                 return Err(usage("--event", format!("`{id}` must be 1 to 64 of a-z, 0-9 and -")));
             }
             return Ok(Show::Existing(id.clone()));
+        }
+        let sizes = [self.events, self.blocks, self.rows, self.seats_per_row, self.seats, self.standing];
+        if !until_sold_out && sizes.iter().all(Option::is_none) && expected.places() > PLACES {
+            return Ok(Show::New(self.as_many_as(expected.places())));
         }
         let (events, blocks) = (self.events.unwrap_or(1), self.blocks.unwrap_or(BLOCKS));
         let (rows, seats_per_row) = (self.rows.unwrap_or(ROWS), self.seats_per_row.unwrap_or(SEATS_PER_ROW));
@@ -126,7 +150,7 @@ impl ShowArgs {
             seats,
             seats_per_row,
             standing: self.standing.unwrap_or(0),
-            hold_ttl: self.hold_ttl.unwrap_or(Duration::from_secs(420)),
+            hold_ttl: self.hold_ttl.unwrap_or(HOLD_TTL),
             max_per_customer: self.max_per_customer,
             no_orphans: !self.allow_orphans,
         }))
@@ -201,7 +225,9 @@ mod tests {
         let typed = given.into_iter().chain(flags.split_whitespace());
         match Cli::try_parse_from(typed).map_err(|error| error.to_string())?.command {
             Command::Onsale(args) => args.meaning().map_err(|error| error.to_string()),
-            Command::Audit(_) | Command::Floor(_) => Err("another command".to_owned()),
+            Command::Audit(_) | Command::Floor(_) | Command::Compare(_) | Command::Live(_) => {
+                Err("another command".to_owned())
+            }
         }
     }
 
@@ -215,16 +241,35 @@ mod tests {
         let plan = meaning("").unwrap();
         assert_eq!((plan.load, plan.connections, plan.pipeline, plan.threads), (Load::Closed, 64, 1, 1));
         assert_eq!((plan.duration, plan.mix.name()), (Duration::from_secs(30), "rush"));
-        let Show::New(new) = plan.show else { panic!("creates its own event") };
+        let Show::New(new) = meaning("--rate 100").unwrap().show else { panic!("creates its own event") };
         assert_eq!((new.events, new.blocks, new.seats, new.max_per_customer), (1, 6, 60_000, None));
         assert_eq!(meaning("--until-sold-out --mix sellout").unwrap().duration, DURATION_SELLOUT);
+    }
+
+    #[test]
+    fn a_long_run_gets_enough_to_sell_and_what_is_said_wins() {
+        let new = |flags: &str| match meaning(flags).unwrap().show {
+            Show::New(new) => new,
+            Show::Existing(_) => panic!("creates its own events"),
+        };
+        let rush = new("--pipeline 16 --duration 60s");
+        assert!(rush.events == 133 && rush.places() < 5_000_000, "{rush:?}");
+        assert!(u64::from(rush.events) * u64::from(rush.seats) < 2_000_000, "{rush:?}");
+        let short = new("--rate 10000 --duration 60s --mix hold=1,availability=2");
+        assert!(
+            (600_000..700_000).contains(&short.places()),
+            "200,000 holds of 2.5 places and some to spare: {short:?}"
+        );
+        assert_eq!(new("--mix availability=1 --duration 1h").places(), PLACES, "reads need no more");
+        assert_eq!(new("--pipeline 16 --duration 60s --seats 500").places(), 500);
+        assert_eq!(new("--until-sold-out --mix sellout").places(), PLACES);
     }
 
     #[test]
     fn what_is_said_is_meant() {
         let plan =
             meaning("--rate 5000 --max-p99 hold=10 --max-p99 seats=0.5 --seats 7 --blocks 9 --replays 100").unwrap();
-        assert_eq!(plan.load, Load::Open { rate: 5000.0 });
+        assert_eq!(plan.load, Load::Open { profile: Profile::steady(5000.0).unwrap() });
         assert_eq!(plan.thresholds.max_p99_ms, [(Operation::Hold, 10.0), (Operation::Seats, 0.5)]);
         assert_eq!(plan.habits.replays, 1.0);
         let Show::New(new) = plan.show else { panic!("creates its own event") };
@@ -248,6 +293,9 @@ mod tests {
         refused("--payments tok_ok", "--payments: `tok_ok` is neither");
         refused("--duration 1ms", "--duration: must be at least 100ms");
         refused("--min-achieved 0.99", "--rate");
+        refused("--ramp 5", "--ramp: must be FROM..TO");
+        refused("--ramp 5..9 --rate 3", "cannot be used with");
+        refused("--spike 1,2,29s,2s", "--spike: the peak must lie within");
     }
 
     #[test]

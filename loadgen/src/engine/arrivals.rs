@@ -11,6 +11,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::clock::Nanos;
+use crate::profile::Profile;
 
 /// Arrivals of a thread that may wait for room; 128 MiB. What comes on top is counted as unsent.
 const BACKLOG_MAX: usize = 16 << 20;
@@ -18,37 +19,67 @@ const BACKLOG_MAX: usize = 16 << 20;
 /// The arrivals of one thread.
 #[derive(Debug)]
 pub(crate) enum Arrivals {
-    Open { next: f64, gap_ns: f64, backlog: VecDeque<Nanos> },
+    Open(Schedule),
     Closed,
 }
 
+/// Arrivals of an open loop. Drawn as areas under the rate of all threads, of which this one has a share.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    profile: Profile,
+    threads: f64,
+    /// Area under the rate up to the next arrival.
+    area: f64,
+    next: Nanos,
+    backlog: VecDeque<Nanos>,
+    meant: u64,
+}
+
+impl Schedule {
+    fn draw_next(&mut self, rng: &mut SmallRng) {
+        self.area += exponential(self.threads, rng);
+        self.next = Nanos((self.profile.reach(self.area) * 1e9) as u64);
+    }
+}
+
 impl Arrivals {
-    /// Poisson arrivals at a rate a second, the first one at a random time after `start`.
-    pub(crate) fn open(rate: f64, start: Nanos, rng: &mut SmallRng) -> Self {
-        let gap_ns = 1e9 / rate;
-        Self::Open { next: start.0 as f64 + exponential(gap_ns, rng), gap_ns, backlog: VecDeque::new() }
+    /// Poisson arrivals, one of so many threads' share of a profile.
+    pub(crate) fn open(profile: Profile, threads: u32, rng: &mut SmallRng) -> Self {
+        let (threads, backlog) = (f64::from(threads), VecDeque::new());
+        let mut schedule = Schedule { profile, threads, area: 0.0, next: Nanos(0), backlog, meant: 0 };
+        schedule.draw_next(rng);
+        Self::Open(schedule)
     }
 
     /// Moves what is due by now into the backlog; gives how many found no place there.
     pub(crate) fn advance(&mut self, now: Nanos, end: Nanos, rng: &mut SmallRng) -> u64 {
-        let Self::Open { next, gap_ns, backlog } = self else { return 0 };
+        let Self::Open(schedule) = self else { return 0 };
         let mut over = 0;
-        let until = now.min(end).0 as f64;
-        while *next <= until {
-            if backlog.len() < BACKLOG_MAX {
-                backlog.push_back(Nanos(*next as u64));
+        let until = now.min(end);
+        while schedule.next <= until {
+            schedule.meant += 1;
+            if schedule.backlog.len() < BACKLOG_MAX {
+                schedule.backlog.push_back(schedule.next);
             } else {
                 over += 1;
             }
-            *next += exponential(*gap_ns, rng);
+            schedule.draw_next(rng);
         }
         over
+    }
+
+    /// Arrivals that were meant to start so far.
+    pub(crate) fn meant(&self) -> u64 {
+        match self {
+            Self::Open(schedule) => schedule.meant,
+            Self::Closed => 0,
+        }
     }
 
     /// The intended start of the next request that may be sent now.
     pub(crate) fn take(&mut self, now: Nanos, end: Nanos) -> Option<Nanos> {
         match self {
-            Self::Open { backlog, .. } => backlog.pop_front(),
+            Self::Open(schedule) => schedule.backlog.pop_front(),
             Self::Closed => (now < end).then_some(now),
         }
     }
@@ -56,7 +87,7 @@ impl Arrivals {
     /// When the next arrival is due; never for a closed loop.
     pub(crate) fn next(&self) -> Nanos {
         match self {
-            Self::Open { next, .. } => Nanos(*next as u64 + 1),
+            Self::Open(schedule) => schedule.next + Duration::from_nanos(1),
             Self::Closed => Nanos::NEVER,
         }
     }
@@ -64,7 +95,7 @@ impl Arrivals {
     /// Arrivals waiting for room.
     pub(crate) fn waiting(&self) -> usize {
         match self {
-            Self::Open { backlog, .. } => backlog.len(),
+            Self::Open(schedule) => schedule.backlog.len(),
             Self::Closed => 0,
         }
     }
@@ -72,16 +103,17 @@ impl Arrivals {
     /// Forgets the arrivals that wait; gives how many.
     pub(crate) fn abandon(&mut self) -> u64 {
         match self {
-            Self::Open { backlog, .. } => std::mem::take(backlog).len() as u64,
+            Self::Open(schedule) => std::mem::take(&mut schedule.backlog).len() as u64,
             Self::Closed => 0,
         }
     }
 
     /// Shortest sleep that pays: at high rates several arrivals are sent together.
-    pub(crate) fn tick(&self) -> Duration {
+    pub(crate) fn tick(&self, now: Nanos) -> Duration {
+        const TICK: Duration = Duration::from_micros(50);
         match self {
-            Self::Open { gap_ns, .. } if *gap_ns < 50_000.0 => Duration::from_micros(50),
-            Self::Open { .. } | Self::Closed => Duration::ZERO,
+            Self::Open(schedule) if schedule.next.since(now) < TICK => TICK,
+            Self::Open(_) | Self::Closed => Duration::ZERO,
         }
     }
 }
@@ -93,6 +125,7 @@ fn exponential(mean: f64, rng: &mut SmallRng) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use rand::SeedableRng;
 
     use super::*;
@@ -102,7 +135,7 @@ mod tests {
     #[test]
     fn arrivals_come_at_the_rate_and_vary_as_poisson_does() {
         let mut rng = SmallRng::seed_from_u64(7);
-        let mut arrivals = Arrivals::open(10_000.0, Nanos(0), &mut rng);
+        let mut arrivals = Arrivals::open(Profile::steady(10_000.0).unwrap(), 1, &mut rng);
         let mut counts = Vec::new();
         for slice in 1..=100u64 {
             arrivals.advance(Nanos(slice * 10_000_000), SECOND, &mut rng);
@@ -117,12 +150,25 @@ mod tests {
     #[test]
     fn nothing_arrives_after_the_end_and_what_waited_keeps_its_time() {
         let mut rng = SmallRng::seed_from_u64(7);
-        let mut arrivals = Arrivals::open(1_000.0, Nanos(0), &mut rng);
+        let mut arrivals = Arrivals::open(Profile::steady(1_000.0).unwrap(), 1, &mut rng);
         assert_eq!(arrivals.advance(Nanos(9 * SECOND.0), SECOND, &mut rng), 0);
         let waited = arrivals.waiting();
-        assert!((850..1150).contains(&waited), "{waited}");
+        assert!((850..1150).contains(&waited) && arrivals.meant() == waited as u64, "{waited}");
         let first = arrivals.take(Nanos(9 * SECOND.0), SECOND);
         assert!(first.is_some_and(|first| first.0 < 20_000_000), "{first:?}");
+    }
+
+    #[test]
+    fn threads_share_a_ramp() {
+        let ramp = Profile::ramp("1000..9000", Duration::from_secs(1)).unwrap();
+        let half = |until_ms: u64, seed| {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut arrivals = Arrivals::open(ramp.clone(), 2, &mut rng);
+            arrivals.advance(Nanos(until_ms * 1_000_000), SECOND, &mut rng);
+            arrivals.meant()
+        };
+        let (first, whole) = (half(500, 1) + half(500, 2), half(1_000, 1) + half(1_000, 2));
+        assert!((1_350..1_650).contains(&first) && (4_700..5_300).contains(&whole), "{first} {whole}");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! asked.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -34,9 +33,11 @@ pub struct Tally {
     pub answered: u64,
     /// Answers read while requests were still started.
     pub answered_in_window: u64,
-    /// Operations of the mix that ended while requests were still started: those that came from following an order do
-    /// not count.
-    pub drawn_in_window: u64,
+    /// Operations of the mix that were sent while requests were still started, and ended: those that came from
+    /// following an order do not count.
+    pub achieved: u64,
+    /// Arrivals of an open loop that were meant to start; none for a closed one.
+    pub meant: u64,
     /// Arrivals that were never sent: no connection had room before the end.
     pub unsent: u64,
     /// Requests that were asked again with their key after a first answer, and got the same.
@@ -51,23 +52,44 @@ pub struct Tally {
     pub stopped_at: Nanos,
 }
 
-/// The answers to one operation. Times in microseconds.
+/// The answers to one operation, complete after [`Tally::add`]. Times in microseconds.
 #[derive(Debug, Clone)]
 pub struct Measured {
     /// From the intended start to the final answer; in a closed loop the start is the sending.
     pub latency: Histogram<u64>,
     /// From the sending of the attempt that was answered to its answer.
     pub service: Histogram<u64>,
+    /// The last answers, as long as their times are the same: those of one read of a connection are.
+    run: Run,
+}
+
+/// So many answers of the same latency and service time; not yet in the histograms.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    latency: u64,
+    service: u64,
+    count: u64,
+}
+
+impl Measured {
+    fn record(&mut self, run: Run) {
+        self.latency.saturating_record_n(run.latency, run.count);
+        self.service.saturating_record_n(run.service, run.count);
+    }
+
+    fn measure(&mut self, latency: u64, service: u64) {
+        if self.run.latency != latency || self.run.service != service {
+            let run = std::mem::replace(&mut self.run, Run { latency, service, count: 0 });
+            self.record(run);
+        }
+        self.run.count += 1;
+    }
 }
 
 impl Tally {
     /// Nothing counted yet.
     pub fn new() -> Result<Self, Failure> {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
-                .map_err(|error| Failure::System { what: "histogram", source: std::io::Error::other(error) })
-        };
-        let measured = |_| Ok(Measured { latency: histogram()?, service: histogram()? });
+        let measured = |_| Ok(Measured { latency: histogram()?, service: histogram()?, run: Run::default() });
         Ok(Self {
             operations: Operation::ALL.iter().map(measured).collect::<Result<_, Failure>>()?,
             errors: Codes::new(),
@@ -75,7 +97,8 @@ impl Tally {
             retries: Codes::new(),
             answered: 0,
             answered_in_window: 0,
-            drawn_in_window: 0,
+            achieved: 0,
+            meant: 0,
             unsent: 0,
             replays: 0,
             paid: 0,
@@ -87,9 +110,8 @@ impl Tally {
 
     /// Counts a final answer.
     pub(crate) fn measure(&mut self, operation: Operation, moments: Moments, now: Nanos) {
-        let measured = &mut self.operations[operation.index()];
-        measured.latency.saturating_record(micros(now.since(moments.intended)));
-        measured.service.saturating_record(micros(now.since(moments.sent)));
+        let (latency, service) = (micros(now, moments.intended), micros(now, moments.sent));
+        self.operations[operation.index()].measure(latency, service);
     }
 
     /// Counts an error.
@@ -118,6 +140,7 @@ impl Tally {
         for (mine, theirs) in self.operations.iter_mut().zip(&other.operations) {
             mine.latency.add(&theirs.latency).map_err(failed)?;
             mine.service.add(&theirs.service).map_err(failed)?;
+            mine.record(theirs.run);
         }
         for (mine, theirs) in [
             (&mut self.errors, &other.errors),
@@ -130,7 +153,8 @@ impl Tally {
         }
         self.answered += other.answered;
         self.answered_in_window += other.answered_in_window;
-        self.drawn_in_window += other.drawn_in_window;
+        self.achieved += other.achieved;
+        self.meant += other.meant;
         self.unsent += other.unsent;
         self.replays += other.replays;
         self.paid += other.paid;
@@ -141,8 +165,14 @@ impl Tally {
     }
 }
 
-fn micros(span: Duration) -> u64 {
-    span.as_micros().max(1) as u64
+/// An empty histogram of microseconds, up to ten minutes.
+pub(crate) fn histogram() -> Result<Histogram<u64>, Failure> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
+        .map_err(|error| Failure::System { what: "histogram", source: std::io::Error::other(error) })
+}
+
+fn micros(now: Nanos, since: Nanos) -> u64 {
+    (now.0.saturating_sub(since.0) / 1_000).max(1)
 }
 
 fn count(codes: &mut Codes, operation: Operation, code: &str) {
@@ -162,9 +192,23 @@ mod tests {
     fn latency_counts_from_the_intended_start_and_service_from_the_sending() {
         let mut tally = Tally::new().unwrap();
         tally.measure(Operation::Hold, at(100, 250), Nanos(260_000_000));
-        let hold = &tally.operations[Operation::Hold.index()];
+        let mut sum = Tally::new().unwrap();
+        sum.add(&tally).unwrap();
+        let hold = &sum.operations[Operation::Hold.index()];
         assert!(hold.latency.equivalent(hold.latency.max(), 160_000));
         assert!(hold.service.equivalent(hold.service.max(), 10_000));
+    }
+
+    #[test]
+    fn answers_of_one_read_are_all_counted_with_their_time() {
+        let (mut tally, mut sum) = (Tally::new().unwrap(), Tally::new().unwrap());
+        for _ in 0..16 {
+            tally.measure(Operation::Event, at(0, 0), Nanos(5_000_000));
+        }
+        tally.measure(Operation::Event, at(0, 1), Nanos(5_000_000));
+        sum.add(&tally).unwrap();
+        let event = &sum.operations[Operation::Event.index()];
+        assert_eq!((event.latency.len(), event.latency.count_at(5_000), event.service.count_at(4_000)), (17, 17, 1));
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub(crate) struct Worker<'a> {
     open: Vec<u32>,
     /// Connections with room, the longest waiting first.
     roomy: VecDeque<usize>,
+    /// Room from which on a connection is filled again: in a closed loop half of its depth, or answers that come in
+    /// small pieces would be answered by as many small writes.
+    refill: usize,
     scratch: Vec<u8>,
     rng: SmallRng,
     arrivals: Arrivals,
@@ -68,8 +71,8 @@ impl<'a> Worker<'a> {
         let poll = Poll::new().map_err(Failure::system("epoll"))?;
         let alarm = Alarm::new(poll.registry(), ALARM).map_err(Failure::system("timerfd"))?;
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(u64::from(number) << 32));
-        let arrivals = match plan.load {
-            Load::Open { rate } => Arrivals::open(rate / f64::from(plan.threads), Nanos(0), &mut rng),
+        let arrivals = match &plan.load {
+            Load::Open { profile } => Arrivals::open(profile.clone(), plan.threads, &mut rng),
             Load::Closed => Arrivals::Closed,
         };
         let nodes = plan.access.targets.len();
@@ -83,6 +86,10 @@ impl<'a> Worker<'a> {
                 .collect(),
             open: vec![0; nodes],
             roomy: VecDeque::with_capacity(share as usize),
+            refill: match plan.load {
+                Load::Closed => (plan.pipeline as usize / 2).max(1),
+                Load::Open { .. } => 1,
+            },
             scratch: vec![0; READ_SIZE],
             rng,
             arrivals,
@@ -287,6 +294,7 @@ impl<'a> Worker<'a> {
         self.books.tally.unsent += self.arrivals.abandon();
         self.buyers.wind_up(now, &mut self.books);
         self.books.tally.stopped_at = self.end;
+        self.books.tally.meant = self.arrivals.meant();
         self.publish()?;
         Ok(self.books.tally)
     }
@@ -296,7 +304,7 @@ impl<'a> Worker<'a> {
         let arrival = if self.arrivals.waiting() == 0 && now < self.end { self.arrivals.next() } else { Nanos::NEVER };
         let end = if now < self.end { self.end } else { Nanos::NEVER };
         let wake = arrival.min(self.buyers.next()).min(self.next_sweep).min(end);
-        let pause = wake.since(now).max(self.arrivals.tick());
+        let pause = wake.since(now).max(self.arrivals.tick(now));
         let timeout = if !pause.is_zero() && pause < ALARM_BELOW && arrival != Nanos::NEVER {
             self.alarm.set(pause).map_err(Failure::system("timerfd"))?;
             SWEEP

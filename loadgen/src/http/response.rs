@@ -56,6 +56,9 @@ pub enum Malformed {
     /// Not `HTTP/1.x NNN`.
     #[error("status line is not http/1.x")]
     StatusLine,
+    /// A line of the head that a bare line feed ends.
+    #[error("line of the head does not end with crlf")]
+    Line,
     /// Longer than [`HEAD_MAX`].
     #[error("head is too long")]
     Head,
@@ -98,33 +101,42 @@ enum Body {
     Chunked,
 }
 
+/// One pass over the lines: each is looked at as it is found, the empty one ends the head.
 fn read_head(buffer: &[u8]) -> Result<Option<Head>, Malformed> {
-    let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n") else {
-        let begins_well = buffer.len() < 5 || buffer.starts_with(b"HTTP/");
-        return match (begins_well, buffer.len() > HEAD_MAX) {
-            (false, _) => Err(Malformed::StatusLine),
-            (true, true) => Err(Malformed::Head),
-            (true, false) => Ok(None),
-        };
-    };
-    let lines = &buffer[..end + 2];
-    if lines.len() < 14 || !lines.starts_with(b"HTTP/1.") || lines[8] != b' ' {
+    let begins_well = buffer.len() < 5 || buffer.starts_with(b"HTTP/");
+    if !begins_well {
         return Err(Malformed::StatusLine);
     }
-    let status = number(&lines[9..12]).filter(|status| (100..1000).contains(status)).ok_or(Malformed::StatusLine)?;
-    let mut head = Head {
-        status: status as u16,
-        length: end + 4,
-        body: Body::Unsaid,
-        retry_after_s: None,
-        close: lines[7] == b'0',
-    };
-    let mut at = memchr::memchr(b'\n', lines).map_or(lines.len(), |newline| newline + 1);
-    while let Some(newline) = memchr::memchr(b'\n', &lines[at..]) {
-        read_header(&lines[at..at + newline], &mut head)?;
-        at += newline + 1;
+    let mut newlines = memchr::memchr_iter(b'\n', buffer);
+    let Some(first) = newlines.next() else { return unfinished(buffer) };
+    let mut head = read_status_line(&buffer[..first])?;
+    let mut at = first + 1;
+    for newline in newlines {
+        match &buffer[at..newline] {
+            b"\r" => {
+                head.length = newline + 1;
+                return Ok(Some(head));
+            }
+            [line @ .., b'\r'] => read_header(line, &mut head)?,
+            [..] => return Err(Malformed::Line),
+        }
+        at = newline + 1;
     }
-    Ok(Some(head))
+    unfinished(buffer)
+}
+
+fn unfinished(buffer: &[u8]) -> Result<Option<Head>, Malformed> {
+    if buffer.len() > HEAD_MAX { Err(Malformed::Head) } else { Ok(None) }
+}
+
+fn read_status_line(line: &[u8]) -> Result<Head, Malformed> {
+    let is_line = line.len() >= 13 && line.starts_with(b"HTTP/1.") && line[8] == b' ' && line.ends_with(b"\r");
+    if !is_line {
+        return Err(Malformed::StatusLine);
+    }
+    let status = number(&line[9..12]).filter(|status| (100..1000).contains(status)).ok_or(Malformed::StatusLine)?;
+    let close = line[7] == b'0';
+    Ok(Head { status: status as u16, length: 0, body: Body::Unsaid, retry_after_s: None, close })
 }
 
 /// Looks at the first letter before anything else: most headers are of no concern.
@@ -309,6 +321,7 @@ mod tests {
         assert_eq!(parse(b"SMTP ready\r\n"), Err(Malformed::StatusLine));
         assert_eq!(parse(b"HTTP/1.1 abc\r\n\r\n"), Err(Malformed::StatusLine));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\n"), Err(Malformed::Endless));
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\nx: y\ncontent-length: 0\r\n\r\n"), Err(Malformed::Line));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n"), Err(Malformed::Length));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"), Err(Malformed::Length));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), Err(Malformed::Chunk));

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Code, Latency, Report};
+use crate::plan::NewEvents;
 
 /// The whole report.
 pub fn render(report: &Report) -> Value {
@@ -26,7 +27,8 @@ pub fn render(report: &Report) -> Value {
         "mode": if report.asked_rate.is_some() { "open" } else { "closed" },
         "connections": report.shape.0, "pipeline": report.shape.1, "threads": report.shape.2,
         "duration_s": round(report.window.as_secs_f64()),
-        "rate": round(report.rate), "asked_rate": report.asked_rate, "achieved": report.achieved.map(|ratio| (ratio * 1e4).round() / 1e4),
+        "rate": round(report.rate), "asked_rate": report.asked_rate.map(round), "achieved": report.achieved.map(|ratio| (ratio * 1e4).round() / 1e4),
+        "void": report.is_void(), "created": report.created.as_ref().map(created),
         "answered": report.answered, "errors": report.errors,
         "errors_by_code": codes(&report.errors_by_code), "refusals": codes(&report.refusals), "retries": codes(&report.retries),
         "operations": operations,
@@ -36,6 +38,11 @@ pub fn render(report: &Report) -> Value {
         "sold_out_after_s": report.sold_out_after.map(|after| round(after.as_secs_f64())),
         "timeline": moments, "audit": report.audit, "passed": report.passed(), "failures": report.failures,
     })
+}
+
+fn created(new: &NewEvents) -> Value {
+    json!({"events": new.events, "blocks": new.blocks, "seats": new.seats, "standing": new.standing,
+        "places": new.places()})
 }
 
 fn percentiles(latency: &Latency) -> Map<String, Value> {

@@ -30,10 +30,18 @@ fn head(report: &Report, out: &mut String) -> std::fmt::Result {
         "{} · {loop_name} · mix {} · {connections} connections · pipeline {pipeline} · {threads} threads · seed {}",
         report.url, report.mix, report.seed
     )?;
+    if let Some(new) = &report.created {
+        let (seats, standing) = (new.seats, new.standing);
+        writeln!(
+            out,
+            "{} events of {seats} seats in {} blocks and {standing} standing places",
+            new.events, new.blocks
+        )?;
+    }
     write!(out, "{:.0} requests/s over {:.1} s", report.rate, report.window.as_secs_f64())?;
     if let (Some(asked), Some(achieved)) = (report.asked_rate, report.achieved) {
         write!(out, ", asked {asked:.0}/s, achieved ÷ asked {achieved:.3}")?;
-        if achieved < ACHIEVED_VALID {
+        if report.is_void() {
             write!(out, " (VOID: below {ACHIEVED_VALID}, server or generator could not keep the schedule)")?;
         }
     }

@@ -54,6 +54,7 @@ fn read_rows(block: &Value) -> Vec<Row> {
 fn look_at_layout(client: &mut Client, path: &str) -> Result<Vec<Row>, Failure> {
     #[derive(Deserialize)]
     struct Layout {
+        #[serde(default)]
         rows: Vec<Numbered>,
     }
     #[derive(Deserialize)]

@@ -65,6 +65,8 @@ fn what_means_nothing_exits_with_2_and_what_cannot_be_done_with_3() {
     let (code, said) = loadgen("onsale", &office.url(), "--mix nonsense");
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--mix: `nonsense` is neither a known name nor NAME=WEIGHT"), "{said}");
+    let (code, said) = loadgen("live", &office.url(), "--rate 1000000");
+    assert!(code == 2 && said.contains("--rate: must be above 0, and times --duration at most"), "{said}");
     let (code, said) = loadgen("audit", &office.url(), "--journal /nowhere/acks.ndjson");
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("/nowhere/acks.ndjson"), "{said}");

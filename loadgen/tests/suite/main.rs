@@ -23,7 +23,7 @@ fn plan(url: &str, flags: &str) -> Plan {
     let given = ["loadgen", "onsale", "--quiet", "--organizer-key", "sk_test", "--auth-secret", "secret", "--url", url];
     match Cli::try_parse_from(given.into_iter().chain(flags.split_whitespace())).unwrap().command {
         Command::Onsale(args) => args.meaning().unwrap(),
-        Command::Audit(_) | Command::Floor(_) => panic!("an onsale was typed"),
+        Command::Audit(_) | Command::Floor(_) | Command::Compare(_) | Command::Live(_) => panic!("an onsale was typed"),
     }
 }
 

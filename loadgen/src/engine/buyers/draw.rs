@@ -78,7 +78,7 @@ impl<'a> Buyers<'a> {
         let basket = self.basket_to_join().unwrap_or_else(|| self.new_basket());
         let event = &self.scene.stage.events[usize::from(basket.event)];
         let mut body = std::mem::take(&mut self.flows[place].body);
-        self.wish(event, &mut body);
+        self.wish(event, basket.event, &mut body);
         let flow = &mut self.flows[place];
         (flow.body, flow.event, flow.customer, flow.holds) = (body, basket.event, basket.customer, basket.holds);
     }
@@ -128,9 +128,9 @@ impl<'a> Buyers<'a> {
     }
 
     /// Writes what a buyer wants of an event: standing places, picked seats, or the best there is.
-    fn wish(&mut self, event: &Event, body: &mut Vec<u8>) {
+    fn wish(&mut self, event: &Event, place: u16, body: &mut Vec<u8>) {
         let quantity = self.rng.random_range(1..=self.scene.plan.habits.seats_max);
-        let block = self.any_block(event);
+        let block = self.any_block(event, place);
         let written = match &block.shape {
             Shape::Standing { .. } => write!(body, "{{\"block\":\"{}\",\"quantity\":{quantity}}}", block.id),
             Shape::Seated { rows } if !rows.is_empty() && self.rng.random_bool(self.scene.plan.habits.picked) => {
@@ -148,17 +148,11 @@ impl<'a> Buyers<'a> {
         debug_assert!(written.is_ok(), "a vec takes every write");
     }
 
-    /// A block, the larger the likelier; blocks of unknown size count as one seat.
-    fn any_block<'e>(&mut self, event: &'e Event) -> &'e Block {
-        let size = |block: &Block| block.size().max(1);
-        let mut number = self.rng.random_range(0..event.blocks.iter().map(size).sum());
-        for block in &event.blocks {
-            match number.checked_sub(size(block)) {
-                Some(rest) => number = rest,
-                None => return block,
-            }
-        }
-        &event.blocks[0]
+    /// A block, the larger the likelier.
+    fn any_block<'e>(&mut self, event: &'e Event, place: u16) -> &'e Block {
+        let sums = &self.scene.sizes[usize::from(place)];
+        let number = self.rng.random_range(0..sums.last().copied().unwrap_or(1));
+        &event.blocks[sums.partition_point(|sum| *sum <= number).min(event.blocks.len() - 1)]
     }
 
     fn any_event(&mut self) -> u16 {

@@ -1,5 +1,10 @@
 //! The reading half of the loop: what sockets bring is cut into answers, and each goes to the request it answers.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+
 use super::super::buyers::Answer;
 use super::super::connection::Link;
 use super::super::{Moments, Sent, What};
@@ -9,7 +14,9 @@ use crate::http::response::{self, Response};
 use crate::mix::Operation;
 
 /// One of so many bodies of reads is looked at closely.
-const SAMPLE: u64 = 1_024;
+const SAMPLE: u64 = 256;
+/// What is sent so soon after the end was meant to start before it.
+const IN_TIME: Duration = Duration::from_millis(10);
 
 impl Worker<'_> {
     /// Something happened on a connection.
@@ -39,7 +46,7 @@ impl Worker<'_> {
 
     fn list(&mut self, place: usize) {
         let connection = &mut self.connections[place];
-        if !connection.listed && connection.room(self.scene.plan.pipeline as usize) > 0 {
+        if !connection.listed && connection.room(self.scene.plan.pipeline as usize) >= self.refill {
             connection.listed = true;
             self.roomy.push_back(place);
         }
@@ -102,7 +109,7 @@ impl Worker<'_> {
                 self.buyers.answered(flow, sent.moments, answer, now, &mut self.books)
             }
         };
-        self.books.tally.drawn_in_window += u64::from(ended) & in_window;
+        self.books.tally.achieved += u64::from(ended && sent.moments.sent <= self.end + IN_TIME);
     }
 
     fn read_answered(
@@ -119,11 +126,11 @@ impl Worker<'_> {
             return self.books.tally.error(operation, &code);
         }
         self.reads_answered += 1;
-        if self.reads_answered.is_multiple_of(SAMPLE) || response.body.is_empty() {
-            let id = &self.scene.stage.events[usize::from(event)].id;
-            if !is_about(&response.body_of(bytes), id) {
-                return self.books.tally.error(operation, "wrong_body");
-            }
+        let body = response.body_of(bytes);
+        let is_sample = self.reads_answered.is_multiple_of(SAMPLE);
+        let id = &self.scene.stage.events[usize::from(event)].id;
+        if !is_object(&body) || is_sample && !is_about(&body, id) {
+            return self.books.tally.error(operation, "wrong_body");
         }
         self.books.tally.measure(operation, moments, now);
     }
@@ -134,8 +141,20 @@ fn problem_code(status: u16, body: &[u8]) -> String {
     problem["code"].as_str().map_or_else(|| format!("http_{status}"), str::to_owned)
 }
 
+/// Whether a body begins and ends as every answer to a read does.
+fn is_object(body: &[u8]) -> bool {
+    body.first() == Some(&b'{') && body.trim_ascii_end().last() == Some(&b'}')
+}
+
 /// Whether a body is JSON about this event.
 fn is_about(body: &[u8], event: &str) -> bool {
-    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    body["event"] == event || body["id"] == event
+    #[derive(Default, Deserialize)]
+    struct About<'a> {
+        #[serde(borrow)]
+        event: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        id: Option<Cow<'a, str>>,
+    }
+    let about: About<'_> = serde_json::from_slice(body).unwrap_or_default();
+    about.event.as_deref() == Some(event) || about.id.as_deref() == Some(event)
 }

@@ -1,0 +1,165 @@
+//! Figures of a comparison: medians with their spread, ratios round by round. Pure.
+//!
+//! A ratio is taken within a round, between turns that followed each other, and the ratios are summed up, not the
+//! rounds: what the machine does to both then falls out.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{By, Row, Turn};
+
+/// Median, least and most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
+        Some(Self { median, min, max })
+    }
+
+    fn json(self) -> Value {
+        let round = |value: f64| (value * 1e3).round() / 1e3;
+        json!({"median": round(self.median), "min": round(self.min), "max": round(self.max)})
+    }
+}
+
+/// One contender of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The row.
+    pub row: &'static str,
+    /// The contender.
+    pub contender: &'static str,
+    /// Requests a second.
+    pub rate: Spread,
+    /// CPU time of the server for a request, microseconds.
+    pub server_us: Spread,
+    /// CPU time of the generator for a request, microseconds; none when it is not ours.
+    pub generator_us: Option<Spread>,
+    /// To the base of the row; none when that is missing.
+    pub ratio: Option<Spread>,
+    /// What the ratio is, in words.
+    pub ratio_of: String,
+}
+
+/// A comparison.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    rounds: u32,
+    seconds: u32,
+    left_out: Vec<String>,
+    /// Rows and contenders in the order in which they ran.
+    pub lines: Vec<Line>,
+}
+
+impl Summary {
+    pub(super) fn new(rounds: u32, seconds: u32, left_out: Vec<String>) -> Self {
+        Self { rounds, seconds, left_out, lines: Vec::new() }
+    }
+
+    /// Adds the turns of a row, each contender's in the order of the rounds.
+    pub(super) fn add(&mut self, row: &Row, turns: impl IntoIterator<Item = (&'static str, Vec<Turn>)>) {
+        let turns: Vec<(&'static str, Vec<Turn>)> = turns.into_iter().collect();
+        let (by, base_name) = row.by;
+        let measure = |turn: &Turn| match by {
+            By::Cpu => turn.server_us,
+            By::Rate => turn.rate,
+        };
+        let base = turns.iter().find(|(name, _)| *name == base_name).map(|(_, turns)| turns.clone());
+        for (contender, taken) in turns {
+            let ratios = base.iter().flat_map(|base| taken.iter().zip(base));
+            let ratio = Spread::of(ratios.map(|(own, base)| measure(own) / measure(base)));
+            let rate = Spread::of(taken.iter().map(|turn| turn.rate));
+            let server_us = Spread::of(taken.iter().map(|turn| turn.server_us));
+            let (Some(rate), Some(server_us)) = (rate, server_us) else { continue };
+            let generator_us = Spread::of(taken.iter().filter_map(|turn| turn.generator_us));
+            let what = match by {
+                By::Cpu => "cpu",
+                By::Rate => "rate",
+            };
+            let ratio_of = format!("{what} ÷ {base_name}");
+            self.lines.push(Line { row: row.name, contender, rate, server_us, generator_us, ratio, ratio_of });
+        }
+    }
+
+    /// For scripts.
+    pub fn json(&self) -> Value {
+        let line = |line: &Line| {
+            json!({
+                "row": line.row, "contender": line.contender, "rate": line.rate.json(),
+                "server_cpu_us": line.server_us.json(), "generator_cpu_us": line.generator_us.map(Spread::json),
+                "ratio": line.ratio.map(Spread::json), "ratio_of": line.ratio_of,
+            })
+        };
+        let lines: Vec<Value> = self.lines.iter().map(line).collect();
+        json!({"rounds": self.rounds, "seconds": self.seconds, "left_out": self.left_out, "rows": lines})
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let mut out = format!(
+            "medians of {} rounds of {} s (least – most)\n\n{:<23}{:<18}{:>12}{:>26}{:>11}{:>8}   ratio\n",
+            self.rounds, self.seconds, "row", "contender", "requests/s", "", "server µs", "gen µs"
+        );
+        for line in &self.lines {
+            let (rate, spread) = (line.rate, format!("({:.0} – {:.0})", line.rate.min, line.rate.max));
+            let generator = line.generator_us.map_or_else(|| "-".to_owned(), |us| format!("{:.2}", us.median));
+            let ratio = line.ratio.map_or_else(String::new, |ratio| {
+                format!("{:.2} ({:.2} – {:.2}) {}", ratio.median, ratio.min, ratio.max, line.ratio_of)
+            });
+            // A String takes every write.
+            let _ = writeln!(
+                out,
+                "{:<23}{:<18}{:>12.0}{spread:>26}{:>11.2}{generator:>8}   {ratio}",
+                line.row, line.contender, rate.median, line.server_us.median
+            );
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::ROWS;
+    use super::*;
+
+    fn turn(rate: f64, server_us: f64) -> Turn {
+        Turn { rate, server_us, generator_us: None }
+    }
+
+    /// The machine is twice as slow in the second round: the ratio does not care.
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let mut summary = Summary::new(3, 1, vec!["nginx: not found".to_owned()]);
+        let floor = vec![turn(9.0, 1.0), turn(4.5, 2.0), turn(9.0, 1.0)];
+        let own = vec![turn(8.0, 1.5), turn(4.0, 3.0), turn(8.0, 1.6)];
+        summary.add(&ROWS[0], [("floor", floor), ("stampede", own)]);
+        let line = summary.lines.iter().find(|line| line.contender == "stampede").unwrap();
+        assert_eq!(line.ratio, Some(Spread { median: 1.5, min: 1.5, max: 1.6 }));
+        assert_eq!(line.rate, Spread { median: 8.0, min: 4.0, max: 8.0 });
+        assert!(summary.table().contains("1.50 (1.50 – 1.60) cpu ÷ floor"), "{}", summary.table());
+        assert_eq!(summary.json()["rows"][1]["ratio"]["max"], 1.6);
+        assert_eq!(summary.json()["left_out"][0], "nginx: not found");
+    }
+
+    #[test]
+    fn without_its_base_a_row_has_no_ratio_and_two_rounds_have_a_median() {
+        let mut summary = Summary::new(2, 1, Vec::new());
+        summary.add(&ROWS[3], [("stampede", vec![turn(1.0, 1.0), turn(3.0, 1.0)])]);
+        assert_eq!((summary.lines[0].ratio, summary.lines[0].rate.median), (None, 2.0));
+    }
+}
