@@ -6,7 +6,7 @@
 //!
 //! Start at [`routes`] (every route on one screen), then [`holds`] for how a handler reads. A refusal becomes a status in
 //! [`refused`]; every code is listed in [`problem`]. What surrounds each request (id, limits, metrics, panics) is
-//! [`around`].
+//! [`around`]. The hottest requests do not come that far: [`lane`] answers them from the connection.
 
 mod around;
 mod ask;
@@ -23,6 +23,7 @@ mod faults;
 mod holds;
 mod house;
 mod keys;
+mod lane;
 mod ledger;
 pub mod limits;
 pub mod live;
@@ -58,7 +59,7 @@ use tokio::sync::watch;
 
 use crate::auth::Auth;
 use crate::board::Board;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dispatch::Dispatch;
 use crate::telemetry::Metrics;
 use crate::tickets::TicketKey;
@@ -178,33 +179,45 @@ pub fn bind(state: Arc<State>) -> io::Result<Bound> {
 pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     let address = listener.local_addr()?;
     let config = &state.config.http;
-    let workers = match config.workers {
-        0 => available_parallelism().map_or(1, NonZero::get),
-        workers => workers,
-    };
+    let workers = workers(config);
     let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
     let connections = config.connections_max.div_ceil(workers);
     let drain = state.config.shutdown.drain.as_secs().max(1);
     let live = Arc::new(Live::new(state.board.clone(), live::Settings::of(&state.config.live)));
     actix_web::rt::spawn(close_when_stopping(state.clone(), live.clone()));
+    let has_lane = config.fast_lane;
     let data = Data::from(state);
-    let server = HttpServer::new(move || {
+    let of_app = data.clone();
+    let app = move || {
         App::new()
             .app_data(Data::new(live.hub()))
-            .configure(|app| mount(app, data.clone()))
+            .configure(|app| mount(app, of_app.clone()))
             .wrap(from_fn(around::each_request))
-    })
-    .workers(workers)
-    .keep_alive(keep_alive)
-    .client_request_timeout(head_timeout)
-    .max_connections(connections)
-    .tcp_nodelay(true)
-    .on_connect(|connection, _| live::limit_unread(connection, live::UNREAD_MAX))
-    .shutdown_timeout(drain)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+    };
+    if has_lane {
+        let server = lane::serve(listener, data, app)?;
+        return Ok(Bound { address, handle: server.handle(), server });
+    }
+    let server = HttpServer::new(app)
+        .workers(workers)
+        .keep_alive(keep_alive)
+        .client_request_timeout(head_timeout)
+        .max_connections(connections)
+        .tcp_nodelay(true)
+        .on_connect(|connection, _| live::limit_unread(connection, live::UNREAD_MAX))
+        .shutdown_timeout(drain)
+        .disable_signals()
+        .listen(listener)?
+        .run();
     Ok(Bound { address, handle: server.handle(), server })
+}
+
+/// Threads that read and answer requests.
+fn workers(config: &config::Http) -> usize {
+    match config.workers {
+        0 => available_parallelism().map_or(1, NonZero::get),
+        workers => workers,
+    }
 }
 
 async fn close_when_stopping(state: Arc<State>, live: Arc<Live>) {

@@ -99,6 +99,8 @@ section! {
         listen: SocketAddr,
         /// Worker threads; 0 is one per core.
         workers: usize,
+        /// Whether the hottest requests are answered straight from the connection.
+        fast_lane: bool,
         /// Idle time of a connection.
         keep_alive: Duration,
         /// Time for a request's head.

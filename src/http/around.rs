@@ -5,13 +5,14 @@
 //! answer in the form of [`super::problem`].
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage;
 use actix_web::ResponseError;
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
@@ -49,7 +50,9 @@ pub(super) async fn each_request(
     if let Some(meter) = meter {
         meter.count(response.request(), response.status().as_u16(), started);
     }
-    note_failure(&response, started);
+    let request = response.request();
+    let id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok());
+    note_failure(request.method().as_str(), request.path(), response.status(), id.unwrap_or_default(), started);
     Ok(response)
 }
 
@@ -113,15 +116,17 @@ fn admit(request: &ServiceRequest, state: &State) -> Result<Option<Left>, Proble
     if request.method().is_safe() {
         return Ok(None);
     }
-    match request.peer_addr() {
-        Some(peer) => {
-            let left = state.limits.address(peer.ip());
-            left.inspect_err(|_| {
-                state.metrics.rate_limited.of("address").inc();
-            })
-        }
-        None => Ok(None),
-    }
+    request.peer_addr().map_or(Ok(None), |peer| counted(state, peer.ip()))
+}
+
+/// Counts a request that changes something against the limit of its address. `None`: there is no limit.
+///
+/// # Errors
+/// [`Code::RateLimited`].
+pub(super) fn counted(state: &State, address: IpAddr) -> Result<Option<Left>, Problem> {
+    state.limits.address(address).inspect_err(|_| {
+        state.metrics.rate_limited.of("address").inc();
+    })
 }
 
 /// An error of the framework in our form.
@@ -148,17 +153,13 @@ thread_local! {
 }
 
 /// One line in the log for an answer that is our fault.
-fn note_failure(response: &ServiceResponse<impl MessageBody>, started: Instant) {
-    let status = response.status();
+pub(super) fn note_failure(method: &str, path: &str, status: StatusCode, request_id: &str, started: Instant) {
     if !status.is_server_error() {
         return;
     }
-    let request = response.request();
-    let (method, path) = (request.method(), request.path());
-    let request_id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let micros = started.elapsed().as_micros() as u64;
     if status != StatusCode::SERVICE_UNAVAILABLE {
-        error!(%method, path, status = status.as_u16(), micros, request_id, "answered with a failure");
+        error!(method, path, status = status.as_u16(), micros, request_id, "answered with a failure");
         return;
     }
     let (last, unlogged) = UNAVAILABLE_LOG.get();
@@ -167,7 +168,7 @@ fn note_failure(response: &ServiceResponse<impl MessageBody>, started: Instant) 
         return;
     }
     UNAVAILABLE_LOG.set((Some(Instant::now()), 0));
-    warn!(%method, path, micros, request_id, unlogged, "answered that this is not possible at the moment");
+    warn!(method, path, micros, request_id, unlogged, "answered that this is not possible at the moment");
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use actors::keyed::{Asked, Key};
@@ -47,6 +47,11 @@ pub(super) struct Once {
 }
 
 impl Once {
+    /// Of a request with this key, if any, that asked for what the fingerprint names.
+    pub(super) fn new(key: Option<String>, fingerprint: u64) -> Self {
+        Self { key, fingerprint }
+    }
+
     /// The key as the owner of the answer knows it; `None` when the client sent none.
     pub(super) fn key(&self, caller: &impl Principal) -> Option<Key> {
         self.key.as_deref().map(|text| keys::key(&caller.principal(), text, self.fingerprint))
@@ -67,7 +72,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Posted<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            must_be_json(&request)?;
+            let headers = request.headers();
+            let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            must_be_json(kind, headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes))?;
             let (bytes, once) = receive(&request, payload).await?;
             Ok(Posted { body: parse(&bytes)?, once })
         })
@@ -118,12 +125,13 @@ async fn read(request: &HttpRequest, mut payload: Payload, most: usize) -> Resul
     Ok(bytes.freeze())
 }
 
-fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
-    let headers = request.headers();
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    let is_plain =
-        headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+/// Holds `Content-Type` and `Content-Encoding` against what bodies must be.
+///
+/// # Errors
+/// [`Code::UnsupportedMediaType`].
+pub(super) fn must_be_json(kind: Option<&str>, encoding: Option<&[u8]>) -> Result<(), Problem> {
+    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is_plain = encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"));
     if essence.eq_ignore_ascii_case("application/json") && is_plain {
         return Ok(());
     }

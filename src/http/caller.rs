@@ -67,18 +67,57 @@ fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
         Some(value) => Some(value.to_str().map_err(|_| AuthError::Malformed)?),
         None => None,
     };
-    let caller = state.auth.identify(header, clock::now().0 / 1000).inspect_err(|error| {
-        state.metrics.auth_failures.of(error.word()).inc();
-    })?;
-    if let Caller::Customer(verified) = &caller
-        && !request.method().is_safe()
-        && let Some(left) = state.limits.customer(&verified.customer).inspect_err(|_| {
-            state.metrics.rate_limited.of("customer").inc();
-        })?
+    let caller = caller(state, header)?;
+    if !request.method().is_safe()
+        && let Some(left) = counted(state, &caller)?
     {
         request.extensions_mut().insert::<Left>(left);
     }
     Ok(caller)
+}
+
+/// Who sent this `Authorization` header.
+///
+/// # Errors
+/// [`Code::Unauthenticated`].
+pub(super) fn caller(state: &State, authorization: Option<&str>) -> Result<Caller, Problem> {
+    let caller = state.auth.identify(authorization, clock::now().0 / 1000).inspect_err(|error| {
+        state.metrics.auth_failures.of(error.word()).inc();
+    })?;
+    Ok(caller)
+}
+
+/// Counts a request that changes something against its customer's limit. `None`: there is no limit.
+///
+/// # Errors
+/// [`Code::RateLimited`].
+pub(super) fn counted(state: &State, caller: &Caller) -> Result<Option<Left>, Problem> {
+    match caller {
+        Caller::Customer(verified) => state.limits.customer(&verified.customer).inspect_err(|_| {
+            state.metrics.rate_limited.of("customer").inc();
+        }),
+        Caller::Organizer(_) => Ok(None),
+    }
+}
+
+impl From<Caller> for Viewer {
+    fn from(caller: Caller) -> Self {
+        match caller {
+            Caller::Customer(verified) => Viewer::Customer(Customer::from(verified.customer.as_str())),
+            Caller::Organizer(organizer) => Viewer::Organizer(organizer),
+        }
+    }
+}
+
+impl TryFrom<Caller> for Buyer {
+    type Error = Problem;
+
+    fn try_from(caller: Caller) -> Result<Self, Problem> {
+        match caller {
+            Caller::Customer(verified) => Ok(Buyer(Customer::from(verified.customer.as_str()))),
+            Caller::Organizer(_) => Err(Code::CustomerRequired.into()),
+        }
+    }
 }
 
 impl FromRequest for Viewer {
@@ -86,10 +125,7 @@ impl FromRequest for Viewer {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request).map(|caller| match caller {
-            Caller::Customer(verified) => Viewer::Customer(Customer::from(verified.customer.as_str())),
-            Caller::Organizer(organizer) => Viewer::Organizer(organizer),
-        }))
+        ready(identify(request).map(Viewer::from))
     }
 }
 
@@ -98,10 +134,7 @@ impl FromRequest for Buyer {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request).and_then(|caller| match caller {
-            Caller::Customer(verified) => Ok(Buyer(Customer::from(verified.customer.as_str()))),
-            Caller::Organizer(_) => Err(Code::CustomerRequired.into()),
-        }))
+        ready(identify(request).and_then(Buyer::try_from))
     }
 }
 

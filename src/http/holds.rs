@@ -113,11 +113,24 @@ pub(super) async fn create(
     posted: Posted<HoldRequest>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    let meter = request.app_data::<Rc<Meter>>().ok_or(Code::Internal)?;
+    made(&state, meter, &event, &buyer, posted).await
+}
+
+/// Holds seats for a buyer, and counts what came of it.
+///
+/// # Errors
+/// Whatever the hold is refused with.
+pub(super) async fn made(
+    state: &State,
+    meter: &Meter,
+    event: &str,
+    buyer: &Buyer,
+    posted: Posted<HoldRequest>,
+) -> Result<HttpResponse, Problem> {
     let Posted { body, once } = posted;
-    let made = make(&state, &event, &buyer, wish(body)?, once.key(&buyer)).await;
-    if let Some(meter) = request.app_data::<Rc<Meter>>() {
-        meter.hold(made.as_ref().map(|_| ()).map_err(Problem::code));
-    }
+    let made = make(state, event, buyer, wish(body)?, once.key(buyer)).await;
+    meter.hold(made.as_ref().map(|_| ()).map_err(Problem::code));
     made
 }
 

@@ -18,24 +18,37 @@ const LENGTH_MAX: usize = 255;
 /// The request's key, if it has one.
 ///
 /// # Errors
-/// [`Code::InvalidIdempotencyKey`]: there are several, or it is not 1 to 255 visible characters.
+/// [`Code::InvalidIdempotencyKey`]: there are several, or it is not one.
 pub(super) fn header(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let mut given = request.headers().get_all(IDEMPOTENCY_KEY);
     let Some(key) = given.next() else { return Ok(None) };
-    let bytes = key.as_bytes();
-    let fits = (1..=LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    match (fits, given.next()) {
-        (true, None) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
-        (true | false, _) => Err(Code::InvalidIdempotencyKey.into()),
+    match given.next() {
+        None => checked(key.as_bytes()).map(Some),
+        Some(_) => Err(Code::InvalidIdempotencyKey.into()),
     }
+}
+
+/// A key as it was sent.
+///
+/// # Errors
+/// [`Code::InvalidIdempotencyKey`]: it is not 1 to 255 visible characters.
+pub(super) fn checked(key: &[u8]) -> Result<String, Problem> {
+    let fits = (1..=LENGTH_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+    if fits { Ok(String::from_utf8_lossy(key).into_owned()) } else { Err(Code::InvalidIdempotencyKey.into()) }
 }
 
 /// What was asked: method, path with query, and body.
 pub(super) fn fingerprint(request: &HttpRequest, body: &[u8]) -> u64 {
+    let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    fingerprint_of(request.method().as_str(), target, body)
+}
+
+/// The same, of a request in its parts.
+pub(super) fn fingerprint_of(method: &str, target: &str, body: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
-    hash.update(request.method().as_str().as_bytes());
+    hash.update(method.as_bytes());
     hash.update(b"\0");
-    hash.update(request.uri().path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    hash.update(target.as_bytes());
     hash.update(b"\0");
     hash.update(body);
     hash.digest()

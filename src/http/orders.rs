@@ -104,10 +104,22 @@ pub(super) async fn place(
     buyer: Buyer,
     posted: Posted<OrderRequest>,
 ) -> Result<HttpResponse, Problem> {
+    placed(&state, &buyer, posted).await
+}
+
+/// Places an order of a buyer.
+///
+/// # Errors
+/// Whatever the order is refused with.
+pub(super) async fn placed(
+    state: &State,
+    buyer: &Buyer,
+    posted: Posted<OrderRequest>,
+) -> Result<HttpResponse, Problem> {
     let Posted { body, once } = posted;
     let OrderRequest { holds, email, payment } = checked(body)?;
-    let holds = try_join_all(holds.iter().map(|hold| holds::read(&state, hold, &buyer))).await?;
-    let desk = home(&state, &buyer.0);
+    let holds = try_join_all(holds.iter().map(|hold| holds::read(state, hold, buyer))).await?;
+    let desk = home(state, &buyer.0);
     let now = clock::now();
     let command = Command::Place {
         order: OrderId::new(now, desk, Tag(0), clock::unique()),
@@ -117,8 +129,8 @@ pub(super) async fn place(
         token: payment.token,
         payment: PaymentId::new(now, desk, Tag(0), clock::unique()),
     };
-    let told = state.ask_orders(desk, once.asked(&buyer, command)).await?;
-    accepted(&state, told)
+    let told = state.ask_orders(desk, once.asked(buyer, command)).await?;
+    accepted(state, told)
 }
 
 /// An order whose next state is on its way.
@@ -165,18 +177,31 @@ pub(super) async fn show(
     viewer: Viewer,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let order = order_id(&order)?;
     let wait = prefer::wait(request.headers(), state.config.http.wait_max);
+    shown(&state, &order, &viewer, wait).await
+}
+
+/// Shows an order, at once or after its next change within the wait.
+///
+/// # Errors
+/// [`Code::UnknownOrder`], or its desk could not be asked.
+pub(super) async fn shown(
+    state: &State,
+    order: &str,
+    viewer: &Viewer,
+    wait: Option<Duration>,
+) -> Result<HttpResponse, Problem> {
+    let order = order_id(order)?;
     let audience = if viewer.only().is_some() { shape::Audience::Customer } else { shape::Audience::Organizer };
     let view = match wait {
-        None => read(&state, order, viewer.only()).await?,
-        Some(wait) => next_state(&state, order, viewer.only(), Instant::now() + wait).await?,
+        None => read(state, order, viewer.only()).await?,
+        Some(wait) => next_state(state, order, viewer.only(), Instant::now() + wait).await?,
     };
     let mut response = answer(StatusCode::OK, false);
     if let Some(wait) = wait {
         response.insert_header(prefer::applied(wait));
     }
-    let told = shape::order(&state, &view, audience)?.with_patience(&state, view.state);
+    let told = shape::order(state, &view, audience)?.with_patience(state, view.state);
     Ok(response.body(shapes::json(&told)))
 }
 

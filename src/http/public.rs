@@ -20,7 +20,7 @@ use crate::board::{Board, Missing, Rendered};
 use crate::encoding::negotiate;
 
 /// The number of the last change that the seats contain, for readers of the bytes.
-const BLOCK_SEQ: HeaderName = HeaderName::from_static("x-block-seq");
+pub(super) const BLOCK_SEQ: HeaderName = HeaderName::from_static("x-block-seq");
 
 /// When to look again for seats that are not known yet.
 const SEATS_WAIT: Duration = Duration::from_secs(1);
@@ -138,7 +138,7 @@ pub(super) async fn seats(
     at: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (event, block) = ids(&at);
-    let seats = match wants_bytes(request.headers()) {
+    let seats = match wants_bytes(joined(request.headers(), ACCEPT).as_deref()) {
         true => board.seats_bytes(&event, &block),
         false => board.seats(&event, &block),
     };
@@ -188,8 +188,8 @@ fn ids(at: &(String, String)) -> (EventId, BlockId) {
 }
 
 /// Whether the client asks for bytes more than for JSON. JSON is what everybody gets who does not say.
-fn wants_bytes(headers: &HeaderMap) -> bool {
-    let Some(accept) = joined(headers, ACCEPT) else { return false };
+pub(super) fn wants_bytes(accept: Option<&str>) -> bool {
+    let Some(accept) = accept else { return false };
     let quality = |wanted: &str| {
         let items = accept.split(',').map(|item| item.split(';').map(str::trim));
         let named = items.filter_map(|mut parts| {

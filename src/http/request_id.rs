@@ -22,21 +22,33 @@ pub(super) fn current() -> Option<String> {
 
 /// The client's id if it is one that can be repeated safely, a new one otherwise.
 pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
-    let fits = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        (1..=LENGTH_MAX).contains(&bytes.len())
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    match headers.get(HEADER).filter(fits) {
+    match headers.get(HEADER).filter(|id| is_safe(id.as_bytes())) {
         Some(id) => id.clone(),
-        None => made(),
+        None => HeaderValue::from_bytes(&made()).unwrap_or(HeaderValue::from_static("req_0")),
     }
 }
 
-fn made() -> HeaderValue {
-    let text = format!("req_{:016x}{:016x}", clock::unique(), clock::unique());
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("req_0"))
+/// Whether a client's id can be repeated.
+pub(super) fn is_safe(id: &[u8]) -> bool {
+    (1..=LENGTH_MAX).contains(&id.len())
+        && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
+
+/// A new id: `req_` and 128 random bits in hexadecimal digits.
+pub(super) fn made() -> [u8; MADE_LENGTH] {
+    let mut id = [0; MADE_LENGTH];
+    id[..4].copy_from_slice(b"req_");
+    let bits = u128::from(clock::unique()) << 64 | u128::from(clock::unique());
+    for (pair, byte) in id[4..].chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    id
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Bytes of an id that was made here.
+const MADE_LENGTH: usize = 36;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,256 @@
+//! The fast lane: the few hottest requests, answered straight from the connection.
+//!
+//! In front of actix-web, on the same port and the same workers. A connection reads, parses strictly ([`head`]), copies
+//! finished bytes ([`reads`]) or asks machines ([`asks`]), and answers everything that one read brought with one write
+//! ([`connection`]). Whatever it does not recognise byte for byte is actix-web's ([`slow`]): one ordinary request is lent
+//! there and the connection comes back behind its answer; an unusual one (a coding of the body, an upgrade, HTTP/1.0, two
+//! lengths, `connection: close`) takes the connection there for good. Same status codes, headers, limits and metrics as
+//! without the lane: `http.fast_lane = false` is the proof.
+
+mod asks;
+mod connection;
+mod head;
+mod reads;
+mod slow;
+mod watch;
+mod write;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use actix_http::body::MessageBody;
+use actix_http::{HttpService, Protocol, Request, Response};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config,
+};
+use actix_web::dev::AppConfig;
+use actix_web::http::header::HeaderValue;
+use actix_web::rt::net::TcpStream;
+use actix_web::web::Data;
+use tracing::debug;
+
+use super::State;
+use super::live;
+use super::meter::Meter;
+use crate::config;
+use asks::Ask;
+use connection::Connection;
+use head::{Head, Method};
+use reads::Read;
+use slow::{Home, Lent, Loan};
+use watch::{SWEEP, Watches};
+use write::Date;
+
+/// Bytes that one read takes at most.
+const READ_SIZE: usize = 64 * 1024;
+/// How long a client may take to see the end of a connection that the slow way closes.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What all connections of one thread share.
+struct Worker {
+    state: Data<State>,
+    meter: Meter,
+    reads: reads::Counters,
+    asks: asks::Counters,
+    /// Whether answers differ by the origin of a page.
+    tells_origins: bool,
+    date: Date,
+    watches: Watches,
+    slow: Slow,
+    /// Room for one read, and for its answers.
+    received: Cell<Vec<u8>>,
+    out: Cell<Vec<u8>>,
+}
+
+impl Worker {
+    fn new(state: Data<State>, slow: Slow) -> Self {
+        let of = |method, path| state.metrics.route(method, path);
+        Self {
+            meter: Meter::new(&state.metrics),
+            reads: reads::Counters {
+                event: of("get", "/v1/events/{event}"),
+                availability: of("get", "/v1/events/{event}/availability"),
+                seats: of("get", "/v1/events/{event}/blocks/{block}/seats"),
+            },
+            asks: asks::Counters {
+                hold: of("post", "/v1/events/{event}/holds"),
+                order: of("post", "/v1/orders"),
+                show: of("get", "/v1/orders/{order}"),
+            },
+            tells_origins: !state.config.http.cors_origins.is_empty(),
+            date: Date::new(),
+            watches: Watches::new(),
+            slow,
+            received: Cell::new(vec![0; READ_SIZE]),
+            out: Cell::default(),
+            state,
+        }
+    }
+
+    fn limits(&self) -> &config::Http {
+        &self.state.config.http
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The slow way of one worker, whatever its services are called.
+struct Slow(Box<dyn Fn(Loan, SocketAddr) -> Answering>);
+
+impl Slow {
+    fn answer(&self, stream: TcpStream, received: Vec<u8>, lent: Lent, home: Home, peer: SocketAddr) -> Answering {
+        (self.0)(Loan::new(stream, received, lent, home), peer)
+    }
+}
+
+/// Serves an application on a listener, with the lane in front of it.
+///
+/// # Errors
+/// The listener cannot be used.
+pub(super) fn serve<F, I, S, B>(listener: TcpListener, state: Data<State>, app: F) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let config = &state.config.http;
+    let workers = super::workers(config);
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(config.connections_max.div_ceil(workers))
+        .shutdown_timeout(state.config.shutdown.drain.as_secs().max(1))
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder.listen("http", listener, move || {
+        let (state, app, stopping) = (state.clone(), app.clone(), stopping.clone());
+        fn_factory(move || {
+            let (state, app, stopping) = (state.clone(), app.clone(), stopping.clone());
+            async move {
+                let limits = &state.config.http;
+                let signal = stopping.clone();
+                let app = map_config(app().into_factory(), |()| AppConfig::default())
+                    .map_err(|error| error.into().error_response());
+                let service = HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let signal = signal.clone();
+                        async move { signal.notified().await }
+                    })
+                    .keep_alive(limits.keep_alive)
+                    .client_request_timeout(limits.head_timeout)
+                    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+                    .finish(app)
+                    .new_service(())
+                    .await?;
+                let worker = Rc::new(Worker::new(state, slow_way(Rc::new(service))));
+                actix_web::rt::spawn(keep_time(worker.clone()));
+                actix_web::rt::spawn({
+                    let worker = worker.clone();
+                    async move {
+                        stopping.notified().await;
+                        worker.watches.stop();
+                    }
+                });
+                Ok::<_, ()>(fn_service(move |stream: TcpStream| accept(worker.clone(), stream)))
+            }
+        })
+    })?;
+    Ok(server.run())
+}
+
+fn slow_way<S>(service: Rc<S>) -> Slow
+where
+    S: Service<(Loan, Protocol, Option<SocketAddr>), Response = ()> + 'static,
+    S::Error: fmt::Debug,
+    S::Future: 'static,
+{
+    Slow(Box::new(move |loan, peer| {
+        let service = service.clone();
+        Box::pin(async move {
+            if let Some(stream) = loan.stream() {
+                live::limit_unread(stream, live::UNREAD_MAX);
+            }
+            let answered = match poll_fn(|cx| service.poll_ready(cx)).await {
+                Ok(()) => service.call((loan, Protocol::Http1, Some(peer))).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = answered {
+                debug!(?error, "a connection broke");
+            }
+        })
+    }))
+}
+
+async fn accept(worker: Rc<Worker>, stream: TcpStream) -> Result<(), Infallible> {
+    // A connection that is gone already, or whose segments are gathered, is served all the same.
+    if let Ok(peer) = stream.peer_addr() {
+        let _ = stream.set_nodelay(true);
+        Connection::new(worker, stream, peer).await;
+    }
+    Ok(())
+}
+
+/// Sweeps deadlines and reads the clock for `date`, until the worker's thread ends.
+async fn keep_time(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.date.refresh();
+        worker.watches.sweep();
+    }
+}
+
+/// A request that the lane answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hot<'a> {
+    Read(Read<'a>),
+    Ask(Ask<'a>),
+}
+
+/// Which of them this is. A name with anything but letters, digits, `-` and `_` is looked at by the slow way.
+fn hot<'a>(head: &Head<'a>) -> Option<Hot<'a>> {
+    let rest = head.target.strip_prefix("/v1/")?;
+    if let Some(rest) = rest.strip_prefix("events/") {
+        let (event, of_it) = rest.split_once('/').unwrap_or((rest, ""));
+        let what = match (head.method, of_it) {
+            (Method::Post, "holds") => Hot::Ask(Ask::Hold(event)),
+            (Method::Get | Method::Head, "") if rest == event => Hot::Read(Read::Event(event)),
+            (Method::Get | Method::Head, "availability") => Hot::Read(Read::Availability(event)),
+            (Method::Get | Method::Head, of_it) => {
+                let block = of_it.strip_prefix("blocks/")?.strip_suffix("/seats").filter(|block| is_name(block))?;
+                Hot::Read(Read::Seats(event, block))
+            }
+            (Method::Post | Method::Other, _) => return None,
+        };
+        let is_empty = matches!(what, Hot::Ask(_)) || head.body == 0;
+        return Some(what).filter(|_| is_name(event) && is_empty);
+    }
+    let rest = rest.strip_prefix("orders")?;
+    match (head.method, rest.strip_prefix('/')) {
+        (Method::Post, None) if rest.is_empty() => Some(Hot::Ask(Ask::Order)),
+        (Method::Get, Some(order)) if head.body == 0 && is_name(order) => Some(Hot::Ask(Ask::Show(order))),
+        (Method::Get | Method::Head | Method::Post | Method::Other, _) => None,
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// An id of a request as a header's value.
+fn header_value(id: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(id).unwrap_or(HeaderValue::from_static("req_0"))
+}

@@ -1,0 +1,234 @@
+//! The head of a request, read strictly: what a lane may answer, and where the next request begins.
+//!
+//! Owns the judgement of what is ordinary. Whatever leaves room for two readings (two lengths, a coding of the body, a bare
+//! line feed, a second host) is *unusual*: the lane takes no decision about it and hands the whole connection to actix-web.
+//! It answers nothing and looks no further than the head.
+
+use memchr::memmem;
+
+/// Most headers of an ordinary request.
+const HEADERS_MAX: usize = 32;
+/// Most digits of a length: more is nobody's body.
+const LENGTH_DIGITS_MAX: usize = 10;
+const END: &[u8] = b"\r\n\r\n";
+
+/// What the bytes begin with.
+#[derive(Debug)]
+pub(super) enum Read<'a> {
+    /// A head that has not ended yet.
+    Partial,
+    /// Not for a lane: actix-web reads it from its first byte.
+    Unusual,
+    /// A head with one reading.
+    Ordinary(Head<'a>),
+}
+
+/// The methods that a lane knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`
+    Head,
+    /// `POST`
+    Post,
+    /// Any other.
+    Other,
+}
+
+/// An ordinary head: HTTP/1.1, one host, origin form, at most one length.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    /// What is to be done.
+    pub(super) method: Method,
+    /// Path and query as sent.
+    pub(super) target: &'a str,
+    /// Bytes of the head, its end included.
+    pub(super) length: usize,
+    /// Bytes of the body behind it.
+    pub(super) body: usize,
+    /// The headers that answers depend on.
+    pub(super) fields: Fields<'a>,
+    /// Whether no header asks for something that only actix-web does.
+    pub(super) is_plain: bool,
+}
+
+/// Headers that answers depend on, as sent.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub(super) accept: Option<&'a str>,
+    pub(super) accept_encoding: Option<&'a str>,
+    pub(super) authorization: Option<&'a str>,
+    pub(super) content_encoding: Option<&'a str>,
+    pub(super) content_type: Option<&'a str>,
+    pub(super) idempotency_key: Option<&'a str>,
+    pub(super) if_none_match: Option<&'a str>,
+    pub(super) request_id: Option<&'a str>,
+}
+
+/// Reads the head that these bytes begin with.
+pub(super) fn read(bytes: &[u8]) -> Read<'_> {
+    let Some(end) = memmem::find(bytes, END) else {
+        return if has_bare_line_feed(bytes) { Read::Unusual } else { Read::Partial };
+    };
+    let length = end + END.len();
+    ordinary(&bytes[..length]).map_or(Read::Unusual, Read::Ordinary)
+}
+
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
+}
+
+fn ordinary(bytes: &[u8]) -> Option<Head<'_>> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let read = request.parse(bytes).ok()?;
+    let is_whole = read == httparse::Status::Complete(bytes.len()) && request.version == Some(1);
+    // The parser also takes lines that end with a bare line feed, and empty lines before the first.
+    let ends = bytes.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if !is_whole || ends != 2 * (request.headers.len() + 2) {
+        return None;
+    }
+    let method = match request.method? {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        _ => Method::Other,
+    };
+    let target =
+        request.path.filter(|target| target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic()))?;
+    let mut seen = Seen { is_plain: method != Method::Other, ..Seen::default() };
+    for header in &*request.headers {
+        seen.header(header.name, text(header.value)?)?;
+    }
+    seen.host?;
+    let Seen { fields, is_plain, body, .. } = seen;
+    Some(Head { method, target, length: bytes.len(), body: body.unwrap_or(0), fields, is_plain })
+}
+
+/// A value of visible ASCII, spaces and tabs.
+fn text(value: &[u8]) -> Option<&str> {
+    let fits = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    if fits { str::from_utf8(value).ok() } else { None }
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    fields: Fields<'a>,
+    host: Option<()>,
+    body: Option<usize>,
+    is_plain: bool,
+}
+
+impl<'a> Seen<'a> {
+    /// Notes one header; `None`: it makes the request unusual.
+    fn header(&mut self, name: &str, value: &'a str) -> Option<()> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is("host") => return self.host(value),
+            10 if is("connection") => return value.eq_ignore_ascii_case("keep-alive").then_some(()),
+            14 if is("content-length") => return self.length(value),
+            17 if is("transfer-encoding") => return None,
+            6 if is("expect") => return None,
+            7 if is("upgrade") || is("trailer") => return None,
+            14 if is("http2-settings") => return None,
+            6 if is("accept") => self.once(value, |fields| &mut fields.accept),
+            15 if is("accept-encoding") => self.once(value, |fields| &mut fields.accept_encoding),
+            13 if is("authorization") => self.once(value, |fields| &mut fields.authorization),
+            16 if is("content-encoding") => self.once(value, |fields| &mut fields.content_encoding),
+            12 if is("content-type") => self.once(value, |fields| &mut fields.content_type),
+            15 if is("idempotency-key") => self.once(value, |fields| &mut fields.idempotency_key),
+            13 if is("if-none-match") => self.once(value, |fields| &mut fields.if_none_match),
+            12 if is("x-request-id") => self.once(value, |fields| &mut fields.request_id),
+            6 if is("origin") || is("prefer") => self.is_plain = false,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn once(&mut self, value: &'a str, field: impl for<'f> Fn(&'f mut Fields<'a>) -> &'f mut Option<&'a str>) {
+        if field(&mut self.fields).replace(value).is_some() {
+            self.is_plain = false;
+        }
+    }
+
+    fn host(&mut self, value: &str) -> Option<()> {
+        let fits =
+            value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
+        (fits && !value.is_empty() && self.host.replace(()).is_none()).then_some(())
+    }
+
+    fn length(&mut self, value: &str) -> Option<()> {
+        let fits = (1..=LENGTH_DIGITS_MAX).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
+        let length = value.parse().ok().filter(|_| fits)?;
+        self.body.replace(length).is_none().then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn ordinary(text: &str) -> bool {
+        matches!(read(text.as_bytes()), Read::Ordinary(_))
+    }
+
+    #[test]
+    fn a_head_is_read_whole() {
+        let text = "POST /v1/orders HTTP/1.1\r\nHost: a:1\r\nContent-Length: 12\r\nAuthorization: Bearer x\r\n\r\n{}";
+        let Read::Ordinary(head) = read(text.as_bytes()) else { panic!("ordinary") };
+        assert_eq!((head.method, head.target, head.body), (Method::Post, "/v1/orders", 12));
+        assert_eq!((head.length, head.is_plain), (text.len() - 2, true));
+        assert_eq!(head.fields.authorization, Some("Bearer x"));
+    }
+
+    #[test]
+    fn every_cut_of_a_head_is_partial() {
+        let text = "GET / HTTP/1.1\r\nhost: a\r\naccept: */*\r\n\r\n";
+        for cut in 0..text.len() {
+            assert!(matches!(read(&text.as_bytes()[..cut]), Read::Partial), "{cut}");
+        }
+        assert!(ordinary(text));
+    }
+
+    #[test]
+    fn two_readings_are_unusual() {
+        for text in [
+            "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: \r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\nhost: a\n\n",
+            "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nx: \u{e4}\r\n\r\n",
+            "GET /\u{e4} HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: content-length\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n",
+        ] {
+            assert!(matches!(read(text.as_bytes()), Read::Unusual), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_twice_or_needs_more_is_not_plain() {
+        for header in ["accept: a\r\naccept: b", "origin: https://a", "prefer: wait=1"] {
+            let text = format!("GET / HTTP/1.1\r\nhost: a\r\n{header}\r\n\r\n");
+            let Read::Ordinary(head) = read(text.as_bytes()) else { panic!("ordinary") };
+            assert!(!head.is_plain, "{header}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The slow way: actix-web answers on a connection that the lane lends to it.
+//!
+//! For one ordinary request the lane lends exactly the bytes of that request, and gets the connection back behind the
+//! answer. For anything unusual it gives the connection away for good. Owns who reads and writes meanwhile; it understands
+//! nothing of the requests themselves.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use actix_web::rt::net::TcpStream;
+use memchr::memmem;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Longest head of an answer that is looked at for `connection: close`.
+const ANSWER_HEAD_MAX: usize = 16 * 1024;
+
+/// How much of a connection is lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lent {
+    /// The next so many bytes: one request.
+    Request(usize),
+    /// Everything, for good.
+    Connection,
+}
+
+/// Where a lent connection comes back to.
+pub(super) type Home = Rc<Cell<Option<Returned>>>;
+
+/// A connection that came back.
+pub(super) struct Returned {
+    pub(super) stream: TcpStream,
+    /// What was received and not read.
+    pub(super) rest: Vec<u8>,
+    /// Whether the answer ends the connection, or the request was not read to its end.
+    pub(super) is_last: bool,
+}
+
+/// A lent connection, as actix-web reads and writes it.
+pub(super) struct Loan {
+    /// `None` only while it is dropped.
+    stream: Option<TcpStream>,
+    received: Vec<u8>,
+    /// How much of `received` was read.
+    read: usize,
+    lent: Lent,
+    home: Home,
+    answer: AnswerHead,
+    reader: Option<Waker>,
+}
+
+/// What is known of the answer's head.
+enum AnswerHead {
+    Growing(Vec<u8>),
+    Whole { closes: bool },
+}
+
+impl Loan {
+    /// Lends a connection on which these bytes were received already.
+    pub(super) fn new(stream: TcpStream, received: Vec<u8>, lent: Lent, home: Home) -> Self {
+        let answer = AnswerHead::Growing(Vec::new());
+        Self { stream: Some(stream), received, read: 0, lent, home, answer, reader: None }
+    }
+
+    /// The connection itself.
+    pub(super) fn stream(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
+    }
+
+    fn open(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn has_answered(&self) -> bool {
+        !matches!(&self.answer, AnswerHead::Growing(head) if head.is_empty())
+    }
+
+    /// How many bytes may be read now; none: the request is read.
+    fn allowed(&self) -> usize {
+        match self.lent {
+            Lent::Request(left) => left,
+            Lent::Connection => usize::MAX,
+        }
+    }
+
+    fn took(&mut self, count: usize) {
+        if let Lent::Request(left) = &mut self.lent {
+            *left -= count;
+        }
+    }
+
+    fn note(&mut self, written: &[u8]) {
+        let AnswerHead::Growing(head) = &mut self.answer else { return };
+        if head.is_empty()
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+        head.extend_from_slice(&written[..written.len().min(ANSWER_HEAD_MAX)]);
+        if let Some(end) = memmem::find(head, b"\r\n\r\n") {
+            let head = head[..end].to_ascii_lowercase();
+            self.answer = AnswerHead::Whole { closes: memmem::find(&head, b"\r\nconnection: close").is_some() };
+        } else if head.len() > ANSWER_HEAD_MAX {
+            self.answer = AnswerHead::Whole { closes: true };
+        }
+    }
+}
+
+impl AsyncRead for Loan {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let most = this.allowed().min(into.remaining());
+        if this.allowed() == 0 {
+            // To actix-web the client has nothing more to say; it hears so when it has begun to answer, because until then
+            // it would take the end for a request that was cut off.
+            if this.has_answered() {
+                return Poll::Ready(Ok(()));
+            }
+            this.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if this.read < this.received.len() {
+            let count = most.min(this.received.len() - this.read);
+            into.put_slice(&this.received[this.read..this.read + count]);
+            this.read += count;
+            this.took(count);
+            return Poll::Ready(Ok(()));
+        }
+        let count = {
+            let mut part = ReadBuf::new(into.initialize_unfilled_to(most));
+            std::task::ready!(this.open()?.poll_read(cx, &mut part))?;
+            part.filled().len()
+        };
+        into.advance(count);
+        this.took(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Loan {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let count = std::task::ready!(this.open()?.poll_write(cx, bytes))?;
+        this.note(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.open()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.lent {
+            Lent::Request(_) => Poll::Ready(Ok(())),
+            Lent::Connection => self.open()?.poll_shutdown(cx),
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let Lent::Request(unread) = self.lent else { return };
+        let Some(stream) = self.stream.take() else { return };
+        let rest = self.received.split_off(self.read);
+        let is_last = unread > 0 || !matches!(self.answer, AnswerHead::Whole { closes: false });
+        self.home.set(Some(Returned { stream, rest, is_last }));
+    }
+}

@@ -1,0 +1,94 @@
+//! Answers as bytes: status line, headers, body, straight into the buffer of a connection.
+//!
+//! Owns the form of what a lane sends, which is the form of actix-web: the same headers, each in lower case.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use actix_web::body::MessageBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, HttpDate};
+use actix_web::{HttpResponse, ResponseError};
+
+use super::super::problem::{Code, Problem};
+use super::super::request_id;
+use super::head::Method;
+
+/// The `date` header, made anew a few times a second.
+pub(super) struct Date(RefCell<String>);
+
+impl Date {
+    pub(super) fn new() -> Self {
+        let date = Self(RefCell::default());
+        date.refresh();
+        date
+    }
+
+    /// Reads the clock.
+    pub(super) fn refresh(&self) {
+        let mut line = self.0.borrow_mut();
+        line.clear();
+        // Writing to memory cannot fail.
+        let _ = write!(line, "date: {}\r\n", HttpDate::from(SystemTime::now()));
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.borrow().as_bytes());
+    }
+}
+
+/// The first lines of an answer: status, date, the request's id.
+pub(super) fn begin(out: &mut Vec<u8>, status: StatusCode, date: &Date, id: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    date.put(out);
+    header(out, request_id::HEADER.as_str(), id);
+}
+
+/// One header.
+pub(super) fn header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The length of the body, and the end of the headers.
+pub(super) fn length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(b"content-length: ");
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = length;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// A whole answer of a handler. Its body must be finished; one that streams is our bug, and answered as such.
+pub(super) fn response(out: &mut Vec<u8>, answer: HttpResponse, method: Method, date: &Date, id: &[u8]) {
+    let (head, body) = answer.into_parts();
+    let Ok(body) = body.try_into_bytes() else {
+        return response(out, Problem::from(Code::Internal).error_response(), method, date, id);
+    };
+    begin(out, head.status(), date, id);
+    for (name, value) in head.headers() {
+        if *name != CONTENT_LENGTH && *name != request_id::HEADER {
+            header(out, name.as_str(), value.as_bytes());
+        }
+    }
+    length(out, body.len());
+    if method != Method::Head {
+        out.extend_from_slice(&body);
+    }
+}
