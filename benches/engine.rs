@@ -1,7 +1,10 @@
-//! What the engine does from ask to durable answer: `cargo bench --bench engine`.
+//! What the engine does from ask to durable answer, without HTTP: `cargo bench --bench engine`.
 //!
-//! Holds of single seats in 64 blocks of 10,000 seats, through dispatch, cells and the real journal on a real disk, with
-//! so many asks in flight (`-- 64` for that one alone); then what a restart costs. Prints rates; nothing is asserted.
+//! Holds of single named seats in 200 blocks of 20,000 seats by 65,536 customers, through dispatch, cells and the real
+//! journal on a real disk. First by tasks that each ask and wait, as the edge does; then by one caller that keeps so many in
+//! flight and submits as many new ones as it took answers, as the fast lane does, waits measured from submitting until the
+//! answer is in hand; the same with `best` available seats instead of named ones. Then what a restart costs. Prints rates;
+//! nothing is asserted. One alone: `-- ask 64`, `-- submit 8192`, `-- best 8192`; a number of holds may follow.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,14 +18,14 @@ use actors::block::{self, Layout, Row, SeatIx, Want};
 use actors::event::{self, BlockSpec, EventSpec, Rules};
 use actors::feed::Feed;
 use actors::gateway::Call;
-use actors::ids::{HoldId, Shard, Tag};
+use actors::ids::{Customer, HoldId, Shard, Tag};
 use actors::keyed::Asked;
 use actors::message::Message;
 use actors::money::Currency;
 use actors::notice::Letter;
 use actors::policy::Policy;
 use actors::time::{Millis, Span};
-use stampede::dispatch::Dispatch;
+use stampede::dispatch::{Answered, Answers, Ask, Dispatch};
 use stampede::journal::{Embedded, Options, Silent};
 use stampede::runtime::{Alone, FeedSink, NoHooks, Outward, Parts, Runtime, Settings};
 use stampede::snapshots::Snapshots;
@@ -30,8 +33,46 @@ use stampede::snapshots::Snapshots;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const BLOCKS: u64 = 64;
-const SEATS: u64 = 10_000;
+const BLOCKS: u64 = 200;
+const ROWS: u64 = 100;
+const ROW_SEATS: u64 = 200;
+const SEATS: u64 = ROWS * ROW_SEATS;
+const CUSTOMERS: u64 = 65_536;
+
+/// Journal group, in bytes, and how long a group gathers: those of `config/default.toml`.
+fn options() -> Options {
+    Options { gather: Duration::from_micros(100), ..Options::default() }
+}
+
+/// How holds are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// One task an ask in flight.
+    Ask,
+    /// One caller, named seats.
+    Submit,
+    /// One caller, best available.
+    Best,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    how: How,
+    in_flight: u64,
+    holds: u64,
+}
+
+const ROUNDS: [Round; 8] = [
+    Round { how: How::Ask, in_flight: 1, holds: 20_000 },
+    Round { how: How::Ask, in_flight: 64, holds: 300_000 },
+    Round { how: How::Ask, in_flight: 1024, holds: 640_000 },
+    Round { how: How::Submit, in_flight: 64, holds: 640_000 },
+    Round { how: How::Submit, in_flight: 1024, holds: BLOCKS * SEATS },
+    Round { how: How::Submit, in_flight: 8192, holds: BLOCKS * SEATS },
+    Round { how: How::Submit, in_flight: 16_384, holds: BLOCKS * SEATS },
+    Round { how: How::Best, in_flight: 8192, holds: BLOCKS * SEATS },
+];
 
 /// The world outside, which takes everything and does nothing.
 struct Nowhere;
@@ -46,25 +87,40 @@ impl Outward for Nowhere {
 }
 
 fn main() {
-    let asked: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    for (in_flight, holds) in [(1, 20_000), (64, 300_000), (1024, BLOCKS * SEATS), (8192, BLOCKS * SEATS)] {
-        if asked.is_empty() || asked.contains(&in_flight) {
-            actix_rt::System::new().block_on(measure(in_flight, holds));
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    let named = |how: How| words.contains(&format!("{how:?}").to_lowercase());
+    let any = [How::Ask, How::Submit, How::Best].into_iter().any(named);
+    for round in ROUNDS {
+        let wanted = (!any || named(round.how)) && numbers.first().is_none_or(|number| *number == round.in_flight);
+        if wanted {
+            let holds = numbers.get(1).map_or(round.holds, |holds| (*holds).min(BLOCKS * SEATS));
+            actix_rt::System::new().block_on(measure(Round { holds, ..round }));
         }
     }
 }
 
-async fn measure(in_flight: u64, holds: u64) {
+async fn measure(round: Round) {
+    let Round { how, in_flight, holds } = round;
     let dir = tempfile::tempdir_in(option_env!("CARGO_TARGET_TMPDIR").unwrap_or(".")).unwrap();
     let (runtime, journal) = start(dir.path());
     let dispatch = Dispatch::local(&runtime);
     open_sale(&dispatch).await;
     let cpu = cpu_seconds();
-    let took = hold(&dispatch, in_flight, holds).await;
+    let began = Instant::now();
+    let mut waits = match how {
+        How::Ask => ask(&dispatch, in_flight, holds).await,
+        How::Submit | How::Best => submit(&dispatch, round).await,
+    };
+    let took = began.elapsed();
     let cpu = Duration::from_secs_f64((cpu_seconds() - cpu) / holds as f64);
     let rate = holds as f64 / took.as_secs_f64();
-    let mean = took * in_flight as u32 / holds as u32;
-    println!("holds in_flight={in_flight} holds={holds} per_second={rate:.0} mean={mean:?} cpu_per_hold={cpu:?}");
+    waits.sort_unstable();
+    let wait = |share: usize| waits[(waits.len() - 1) * share / 1000];
+    let (p50, p99, most) = (wait(500), wait(990), wait(1000));
+    println!(
+        "{how:?} in_flight={in_flight} holds={holds} per_second={rate:.0} p50={p50:?} p99={p99:?} max={most:?} cpu_per_hold={cpu:?}"
+    );
     runtime.kill();
     journal.close();
     drop(journal);
@@ -72,6 +128,7 @@ async fn measure(in_flight: u64, holds: u64) {
     let (runtime, journal) = start(dir.path());
     let recovery = runtime.recovery();
     let rate = recovery.entries as f64 / recovery.took.as_secs_f64();
+    assert!(recovery.entries >= holds, "every hold that was answered is in the journal");
     println!("  restart from the journal: {recovery:?} entries_per_second={rate:.0}");
     let began = Instant::now();
     runtime.stop().await;
@@ -93,7 +150,7 @@ fn cpu_seconds() -> f64 {
 
 fn start(dir: &Path) -> (Runtime, Arc<Embedded>) {
     let began = Instant::now();
-    let (journal, _) = Embedded::open(&dir.join("journal"), Options::default(), Arc::new(Silent)).unwrap();
+    let (journal, _) = Embedded::open(&dir.join("journal"), options(), Arc::new(Silent)).unwrap();
     let (snapshots, _) = Snapshots::open(&dir.join("snapshots"), 64 << 20).unwrap();
     let journal = Arc::new(journal);
     println!("  journal and snapshots opened in {:?}", began.elapsed());
@@ -123,7 +180,7 @@ fn block_ref(number: u64) -> BlockRef {
 
 async fn open_sale(dispatch: &Dispatch) {
     let blocks = (0..BLOCKS).map(|number| {
-        let rows = (0..100).map(|row| Row { name: row.to_string(), seats: 100 }).collect();
+        let rows = (0..ROWS).map(|row| Row { name: row.to_string(), seats: ROW_SEATS as u16 }).collect();
         BlockSpec { id: block_ref(number).block, name: String::new(), layout: Layout::Seated(rows), price: 8500 }
     });
     let rules = Rules { hold_ttl: Span::seconds(3600), max_per_hold: 10, max_per_customer: None, no_orphans: false };
@@ -149,47 +206,101 @@ async fn open_sale(dispatch: &Dispatch) {
     }
 }
 
-/// Callers on threads of their own, as the edge has them.
-async fn hold(dispatch: &Dispatch, in_flight: u64, holds: u64) -> Duration {
+/// What is asked for, one after the other.
+struct Wishes {
+    how: How,
+    blocks: Vec<(Address, Shard, Tag)>,
+    customers: Vec<Customer>,
+}
+
+impl Wishes {
+    fn new(how: How) -> Self {
+        let block = |number| {
+            let address = Address::Block(block_ref(number));
+            let shard = address.shard(Policy::default().shards);
+            (address, shard, block_ref(number).tag())
+        };
+        let customer = |number| Customer::from(format!("customer-{number}").as_str());
+        Self { how, blocks: (0..BLOCKS).map(block).collect(), customers: (0..CUSTOMERS).map(customer).collect() }
+    }
+
+    fn number(&self, number: u64) -> (Address, Asked<Message>) {
+        let (address, shard, tag) = &self.blocks[(number % BLOCKS) as usize];
+        let want = match self.how {
+            How::Ask | How::Submit => Want::Seats([SeatIx((number / BLOCKS) as u32)].into_iter().collect()),
+            How::Best => Want::Best { quantity: 1 },
+        };
+        let command = block::Command::Hold {
+            hold: HoldId::new(Millis(number / 1000), *shard, *tag, number),
+            customer: self.customers[(number % CUSTOMERS) as usize].clone(),
+            want,
+        };
+        (address.clone(), Asked { key: None, command: Message::Block(command) })
+    }
+}
+
+/// Callers that each wait for one answer, on a thread of their own, as the edge has them; their waits.
+async fn ask(dispatch: &Dispatch, in_flight: u64, holds: u64) -> Vec<Duration> {
     let callers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let next = Arc::new(AtomicU64::new(0));
-    let addresses: Arc<Vec<(Address, Shard, Tag)>> = Arc::new(
-        (0..BLOCKS)
-            .map(|number| {
-                (
-                    Address::Block(block_ref(number)),
-                    Address::Block(block_ref(number)).shard(64),
-                    block_ref(number).tag(),
-                )
-            })
-            .collect(),
-    );
-    let began = Instant::now();
+    let wishes = Arc::new(Wishes::new(How::Ask));
     let tasks: Vec<_> = (0..in_flight)
         .map(|_| {
-            let (dispatch, next, addresses) = (dispatch.clone(), next.clone(), addresses.clone());
+            let (dispatch, next, wishes) = (dispatch.clone(), next.clone(), wishes.clone());
             callers.spawn(async move {
+                let mut waits = Vec::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= holds {
-                        return;
+                        return waits;
                     }
-                    let (address, shard, tag) = &addresses[(number % BLOCKS) as usize];
-                    let command = block::Command::Hold {
-                        hold: HoldId::new(Millis(number), *shard, *tag, number),
-                        customer: "customer-of-the-bench".into(),
-                        want: Want::Seats([SeatIx((number / BLOCKS) as u32)].into_iter().collect()),
-                    };
-                    let asked = Asked { key: None, command: Message::Block(command) };
-                    dispatch.ask(address.clone(), asked).await.unwrap().result.unwrap();
+                    let (to, asked) = wishes.number(number);
+                    let began = Instant::now();
+                    dispatch.ask(to, asked).await.unwrap().result.unwrap();
+                    waits.push(began.elapsed());
                 }
             })
         })
         .collect();
+    let mut waits = Vec::new();
     for task in tasks {
-        task.await.unwrap();
+        waits.append(&mut task.await.unwrap());
     }
-    let took = began.elapsed();
     callers.shutdown_background();
-    took
+    waits
+}
+
+/// One caller on a thread of its own that takes what is answered and submits as many new ones; the waits.
+async fn submit(dispatch: &Dispatch, round: Round) -> Vec<Duration> {
+    let caller = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let dispatch = dispatch.clone();
+    let waits = caller.spawn(async move {
+        let wishes = Wishes::new(round.how);
+        let answers = Answers::new();
+        let mut began: Vec<Instant> = Vec::with_capacity(round.holds as usize);
+        let mut waits = Vec::with_capacity(round.holds as usize);
+        let mut taken: Vec<Answered> = Vec::new();
+        let mut room = round.in_flight;
+        while waits.len() < round.holds as usize {
+            let next = began.len() as u64;
+            let until = (next + room).min(round.holds);
+            began.resize(until as usize, Instant::now());
+            let wish = |ticket| {
+                let (to, asked) = wishes.number(ticket);
+                Ask { to, asked, ticket }
+            };
+            dispatch.submit((next..until).map(wish), &answers);
+            std::future::poll_fn(|context| answers.poll_take(context, &mut taken)).await;
+            room = taken.len() as u64;
+            let now = Instant::now();
+            for Answered { ticket, outcome } in taken.drain(..) {
+                outcome.unwrap().result.unwrap();
+                waits.push(now - began[ticket as usize]);
+            }
+        }
+        waits
+    });
+    let waits = waits.await.unwrap();
+    caller.shutdown_background();
+    waits
 }

@@ -4,13 +4,15 @@
 //! node every owner is local, in a cluster [`crate::cluster`] knows the way. It decides nothing: machines do. See
 //! [`crate::runtime`] for how they run.
 
+use std::sync::Arc;
+
 use actors::address::Address;
 use actors::ids::OrderId;
-use actors::keyed::{Answer, Asked, KeyDigest};
-use actors::message::{Message, Reply};
+use actors::keyed::{Asked, KeyDigest};
+use actors::message::Message;
 
 use crate::cluster::Cluster;
-pub use crate::runtime::{Failure, ShardView, View};
+pub use crate::runtime::{Answered, Answers, Ask, Failure, Outcome, ShardView, View};
 use crate::runtime::{Router, Runtime};
 
 /// A handle to every machine of the deployment. Cheap to clone, usable from any thread.
@@ -37,11 +39,44 @@ impl Dispatch {
     ///
     /// # Errors
     /// See [`Failure`]; a refusal is an answer, not an error.
-    pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Result<Answer<Reply>, Failure> {
+    pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Outcome {
         match &self.cluster {
             // An id from outside may name a shard that there is not: the local router knows what to say to that.
             Some(cluster) if to.shard(self.shards()).0 < self.shards() => cluster.ask(to, asked).await,
             Some(_) | None => self.local.ask(to, asked).await,
+        }
+    }
+
+    /// Asks many machines at once: exactly one answer for each comes to `answers` under the ask's ticket, in any order, when
+    /// it is durable; what is refused at the door has its answer before this returns. Asks of one batch for one machine reach
+    /// it in their order. The runtime ends waits that have become too long, so the caller needs no timer. Of a thread that
+    /// has a tokio runtime.
+    ///
+    /// ```no_run
+    /// # use stampede::dispatch::{Answered, Answers, Ask, Dispatch};
+    /// # async fn serve(dispatch: Dispatch, asks: Vec<Ask>) {
+    /// let answers = Answers::new(); // one for a thread or a connection, kept
+    /// dispatch.submit(asks, &answers);
+    /// let mut taken: Vec<Answered> = Vec::new();
+    /// std::future::poll_fn(|context| answers.poll_take(context, &mut taken)).await;
+    /// for Answered { ticket, outcome } in taken.drain(..) {
+    ///     // the ask with this ticket has this outcome
+    ///     # drop((ticket, outcome));
+    /// }
+    /// # }
+    /// ```
+    pub fn submit(&self, asks: impl IntoIterator<Item = Ask>, answers: &Arc<Answers>) {
+        let Some(cluster) = &self.cluster else {
+            return self.local.submit(asks, answers);
+        };
+        for Ask { to, asked, ticket } in asks {
+            if to.shard(self.shards()).0 >= self.shards() {
+                self.local.submit([Ask { to, asked, ticket }], answers);
+                continue;
+            }
+            // What the owner did not do is asked again of the next one, so each goes its own way.
+            let (cluster, slot) = (cluster.clone(), answers.promise(ticket));
+            tokio::spawn(async move { slot.answer(cluster.ask(to, asked).await) });
         }
     }
 

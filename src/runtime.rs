@@ -4,7 +4,7 @@
 //! machines in [`actors`] do) and knows neither HTTP nor files. The life of one command:
 //!
 //! ```text
-//!  Router::ask(address, command)        any thread: is the node open, are too many asks under way?  router
+//!  Router::ask, Router::submit           any thread: is the node open, are too many asks under way?  router
 //!    └▶ the shard's thread              finds the cell or makes it; pushes into its inbox; rings      host, shard
 //!         └▶ Cell                       takes all that waits as one batch: `turn` = wake, then
 //!              │                        decide and apply each, in memory, within catch_unwind         cell
@@ -54,6 +54,7 @@ mod shelf;
 mod snapshotting;
 #[cfg(test)]
 mod tests;
+mod waiter;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -74,6 +75,7 @@ pub use load::{Recovery, StartError, load};
 pub use router::Router;
 pub use seams::{Alone, Beyond, Committed, FeedSink, Hooks, NoHooks, Outward};
 pub use shelf::{Shelf, Stored};
+pub use waiter::{Answered, Answers, Ask, Outcome};
 
 use crate::journal::Journal;
 use control::Control;

@@ -14,6 +14,7 @@ mod best;
 mod change;
 mod holds;
 mod judge;
+mod numbers;
 mod orphans;
 mod places;
 mod record;

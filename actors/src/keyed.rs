@@ -168,23 +168,25 @@ impl<M: Machine> Keyed<M> {
         if self.machine.deadline().is_some_and(|due| due <= at.now) {
             let mut inner = Outbox::default();
             self.machine.wake(at, &mut inner);
-            lift(inner, out);
+            lift(&mut inner, out);
         }
     }
 
+    /// `inner` is empty room, kept from command to command; it is left empty.
     pub(crate) fn decide(
         &self,
         at: Moment<'_>,
         asked: Asked<M::Command>,
+        inner: &mut Outbox<M::Change>,
         out: &mut Outbox<Entry<M::Change, M::Reply>>,
     ) -> Answer<M::Reply> {
         if let Some(stored) = asked.key.and_then(|key| self.answered.get(&key.digest).map(|stored| (key, stored))) {
             return replay(stored.0, stored.1);
         }
-        let mut inner = Outbox::default();
-        let result = self.machine.decide(at, asked.command, &mut inner);
-        if result.is_ok() {
-            lift(inner, out);
+        let result = self.machine.decide(at, asked.command, inner);
+        match &result {
+            Ok(_) => lift(inner, out),
+            Err(_) => inner.clear(),
         }
         if let Some(key) = asked.key {
             let forget_at = at.now + at.policy.idempotency_ttl;
@@ -216,7 +218,7 @@ fn replay<R: DeserializeOwned>(key: Key, stored: &Stored) -> Answer<R> {
     }
 }
 
-fn lift<C, R>(mut inner: Outbox<C>, out: &mut Outbox<Entry<C, R>>) {
+fn lift<C, R>(inner: &mut Outbox<C>, out: &mut Outbox<Entry<C, R>>) {
     out.changes.extend(inner.changes.drain(..).map(Entry::Change));
     out.effects.append(&mut inner.effects);
 }

@@ -71,6 +71,11 @@ impl<C> Outbox<C> {
     pub fn deliver(&mut self, letter: Letter) {
         self.effects.push(Effect::Deliver(letter));
     }
+
+    pub(crate) fn clear(&mut self) {
+        self.changes.clear();
+        self.effects.clear();
+    }
 }
 
 /// Plain data that decides. See the module's charter.
@@ -138,14 +143,15 @@ pub fn turn<M: Machine>(
     at: Moment<'_>,
     batch: impl IntoIterator<Item = Asked<M::Command>>,
 ) -> Turned<M> {
-    let mut turned = Turned::default();
-    let mut out = Outbox::default();
+    let batch = batch.into_iter();
+    let mut turned = Turned { answers: Vec::with_capacity(batch.size_hint().0), ..Turned::default() };
+    let (mut inner, mut out) = (Outbox::default(), Outbox::default());
     if machine.deadline().is_some_and(|due| due <= at.now) {
         machine.wake(at, &mut out);
         machine.settle(&mut out, &mut turned);
     }
     for asked in batch {
-        let answer = machine.decide(at, asked, &mut out);
+        let answer = machine.decide(at, asked, &mut inner, &mut out);
         machine.settle(&mut out, &mut turned);
         turned.answers.push(answer);
     }

@@ -2,8 +2,8 @@
 //!
 //! The algorithm belongs to the key, never to the token: a token only says which key it wants, and is refused when the
 //! algorithm it names is not that key's. Symmetric keys in a JWKS file are never used, so a public key can never be
-//! taken for a secret. Verification is a function of the token and the time handed in; a cache in front of it needs
-//! nothing but [`Verified::expires_at`].
+//! taken for a secret. Verification is a function of the token and the time handed in, so what was found good is kept in
+//! [`TokenCache`]; only the times have to be looked at again.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compact_str::CompactString;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize};
 
 use super::AuthError;
+use super::cache::TokenCache;
 use crate::config;
 
 /// Longest token that is looked at, in bytes.
@@ -33,10 +35,31 @@ const RSA_MODULUS_MIN: usize = 256;
 /// A customer whose token was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// The token's `sub`: 1 to 128 visible ASCII characters.
-    pub customer: String,
+    /// The token's `sub`: 1 to 128 visible ASCII characters. Up to 24 of them are cloned without an allocation.
+    pub customer: CompactString,
     /// Seconds since 1970 from which the token is no longer accepted, leeway included.
     pub expires_at: u64,
+}
+
+/// A customer whose token's signature and claims are good, and the times between which it is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) verified: Verified,
+    /// Seconds since 1970 from which on it is accepted, leeway included.
+    pub(super) begins_at: u64,
+}
+
+impl Accepted {
+    /// The customer, if `now` lies between the token's times.
+    pub(super) fn at(&self, now: u64) -> Result<&Verified, AuthError> {
+        if now >= self.verified.expires_at {
+            Err(AuthError::Expired)
+        } else if now < self.begins_at {
+            Err(AuthError::NotYetValid)
+        } else {
+            Ok(&self.verified)
+        }
+    }
 }
 
 /// The keys and demands that tokens are checked against.
@@ -46,6 +69,7 @@ pub struct CustomerTokens {
     issuer: Option<String>,
     audience: Option<String>,
     leeway: u64,
+    cache: TokenCache,
 }
 
 struct PublicKey {
@@ -101,6 +125,7 @@ impl CustomerTokens {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             leeway: config.leeway.as_secs(),
+            cache: TokenCache::new(config.token_cache.as_usize()),
         })
     }
 
@@ -112,6 +137,17 @@ impl CustomerTokens {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::Malformed);
         }
+        if let Some(known) = self.cache.find(token, now) {
+            return known;
+        }
+        let accepted = self.examine(token, now)?;
+        let verified = accepted.at(now)?.clone();
+        self.cache.keep(token, accepted);
+        Ok(verified)
+    }
+
+    /// Whom a token speaks for, judged anew.
+    fn examine(&self, token: &str, now: u64) -> Result<Accepted, AuthError> {
         let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(AuthError::Malformed)?;
         let header: Header = decode(header)?;
@@ -146,14 +182,14 @@ impl CustomerTokens {
         }
     }
 
-    fn judge(&self, claims: &Claims, now: u64) -> Result<Verified, AuthError> {
+    /// The times come first, so that a token that is only too old says so whatever else is wrong with it.
+    fn judge(&self, claims: &Claims, now: u64) -> Result<Accepted, AuthError> {
         let expires_at = seconds(claims.exp.ok_or(AuthError::Malformed)?)?.saturating_add(self.leeway);
         if now >= expires_at {
             return Err(AuthError::Expired);
         }
-        if let Some(nbf) = claims.nbf
-            && now.saturating_add(self.leeway) < seconds(nbf)?
-        {
+        let begins_at = claims.nbf.map(seconds).transpose()?.unwrap_or(0).saturating_sub(self.leeway);
+        if now < begins_at {
             return Err(AuthError::NotYetValid);
         }
         if self.issuer.is_some() && claims.iss != self.issuer {
@@ -170,7 +206,7 @@ impl CustomerTokens {
             }
         }
         let customer = claims.sub.as_deref().filter(|sub| is_customer(sub)).ok_or(AuthError::Malformed)?;
-        Ok(Verified { customer: customer.to_owned(), expires_at })
+        Ok(Accepted { verified: Verified { customer: customer.into(), expires_at }, begins_at })
     }
 }
 

@@ -84,7 +84,7 @@ fn the_header_tells_organizers_from_customers() {
     let auth = Auth::new(&config).unwrap();
     let token = mint(&config, "ada", Duration::from_secs(60), NOW).unwrap();
     assert_eq!(auth.identify(Some(&format!("Bearer {key}")), NOW), Ok(Caller::Organizer(Organizer { key: digest })));
-    let ada = Verified { customer: "ada".to_owned(), expires_at: NOW + 90 };
+    let ada = Verified { customer: "ada".into(), expires_at: NOW + 90 };
     assert_eq!(auth.identify(Some(&format!("bearer  {token}")), NOW), Ok(Caller::Customer(ada)));
     assert_eq!(auth.identify(None, NOW), Err(AuthError::Missing));
     for header in ["", "Bearer", "Bearer ", "Basic dTpw", "Bearer a b", &token, "Bearer not-a-token", "Bearer a.b.c"] {
@@ -234,4 +234,39 @@ fn a_jwks_file_that_could_mislead_is_refused() {
     let mut missing = config();
     missing.jwks_file = Some("/nowhere/jwks.json".into());
     assert!(Auth::new(&missing).unwrap_err().to_string().contains("/nowhere/jwks.json"));
+}
+
+#[test]
+fn a_token_that_was_verified_before_is_judged_by_its_times_and_every_byte_again() {
+    let tokens = CustomerTokens::new(&config()).unwrap();
+    let token = hs(&json!({"sub": "ada", "exp": NOW + 60, "nbf": NOW}));
+    for _ in 0..2 {
+        assert_eq!(tokens.verify(&token, NOW).unwrap().customer, "ada");
+    }
+    assert_eq!(tokens.verify(&token, NOW + 89).unwrap().expires_at, NOW + 90);
+    assert_eq!(tokens.verify(&token, NOW + 90), Err(AuthError::Expired));
+    assert_eq!(tokens.verify(&token, NOW - 31), Err(AuthError::NotYetValid));
+    for at in 0..token.len() {
+        let mut bent = token.clone().into_bytes();
+        bent[at] ^= 1;
+        assert!(tokens.verify(&String::from_utf8(bent).unwrap(), NOW).is_err(), "byte {at}");
+    }
+    assert!(tokens.verify(&token[..token.len() - 1], NOW).is_err());
+    tokens.verify(&token, NOW).unwrap();
+}
+
+#[test]
+fn what_was_refused_is_refused_by_the_same_word_again_and_a_late_token_is_not_refused_for_ever() {
+    let tokens = CustomerTokens::new(&config()).unwrap();
+    let late = hs(&json!({"sub": "ada", "exp": NOW + 500, "nbf": NOW + 100}));
+    let forged = signed_hs(
+        b"another secret of thirty-two bytes!",
+        &json!({"alg": "HS256"}),
+        &json!({"sub": "ada", "exp": NOW + 60}),
+    );
+    for _ in 0..2 {
+        assert_eq!(tokens.verify(&late, NOW), Err(AuthError::NotYetValid));
+        assert_eq!(tokens.verify(&forged, NOW), Err(AuthError::BadSignature));
+    }
+    assert_eq!(tokens.verify(&late, NOW + 100).unwrap().customer, "ada");
 }

@@ -74,6 +74,11 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
     );
     must(c.snapshots.changes_max > 0, "snapshots.changes_max", "must be at least 1");
     must(c.snapshots.cache_bytes.0 >= 1 << 20, "snapshots.cache_bytes", "must be at least 1MiB");
+    must(
+        c.auth.token_cache.0 == 0 || c.auth.token_cache.0 >= 1 << 20,
+        "auth.token_cache",
+        "must be \"0B\" (off) or at least 1MiB",
+    );
     must(c.limits.customer_burst > 0, "limits.customer_burst", "must be at least 1");
     must(c.limits.address_burst > 0, "limits.address_burst", "must be at least 1");
     must(c.payments.attempts_max > 0, "payments.attempts_max", "must be at least 1");

@@ -289,6 +289,8 @@ section! {
         audience: Option<String>,
         /// Tolerated clock difference.
         leeway: Duration,
+        /// Memory for customers' tokens that were verified already; 0 is off.
+        token_cache: ByteSize,
     }
 }
 

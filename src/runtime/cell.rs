@@ -21,8 +21,8 @@ use super::format;
 use super::hosted::Hosted;
 use super::inbox::{Inbox, Queued};
 use super::release::{Release, Told};
-use super::router::Waiter;
 use super::shard::{Gate, ShardHost};
+use super::waiter::Waiter;
 use crate::journal::Seq;
 
 /// Wait before a machine that panicked twice in a row is brought back again; doubled each time.
@@ -128,7 +128,7 @@ impl<M: Hosted> Cell<M> {
                 }
                 (Some(failure), Some(waiter)) => {
                     self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
-                    let _ = waiter.send(Err(failure.clone()));
+                    waiter.answer(Err(failure.clone()));
                 }
                 (Some(_), None) => {}
             }
@@ -177,7 +177,7 @@ impl<M: Hosted> Cell<M> {
         let last_change = self.inbox.last_change.get();
         for waiter in self.waiters.drain(..).flatten() {
             self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
-            let _ = waiter.send(Err(Failure::RESTARTED));
+            waiter.answer(Err(Failure::RESTARTED));
         }
         self.inbox.pause();
         let wait = if self.panics == 0 { Duration::ZERO } else { MEND_MIN * (1 << self.panics.min(MEND_DOUBLINGS)) };

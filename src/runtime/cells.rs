@@ -18,8 +18,8 @@ use super::cell::{Cell, GivePicture, Leave, Rebuilt, Ring, TakeSnapshot, Taken};
 use super::failure::Failure;
 use super::hosted::{AnyMachine, Hosted};
 use super::inbox::{Inbox, Queued};
-use super::router::Waiter;
 use super::shard::{Gate, ShardHost};
+use super::waiter::Waiter;
 use crate::journal::Seq;
 
 /// A cell as its shard sees it.

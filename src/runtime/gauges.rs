@@ -27,10 +27,30 @@ pub(super) struct Gauges {
     pub(super) asks: Asks,
 }
 
-/// Asks that were let in and are not answered yet; written by every thread that asks.
+/// Asks that were let in and are not answered yet; written by every thread that asks and by those that answer.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Asks(pub(super) AtomicUsize);
+pub(super) struct Asks(AtomicUsize);
+
+impl Asks {
+    /// Counts one more, unless there are `most`.
+    pub(super) fn enter(&self, most: usize) -> bool {
+        let entered = self.0.fetch_add(1, Ordering::Relaxed) < most;
+        if !entered {
+            self.leave();
+        }
+        entered
+    }
+
+    /// One of those that entered is answered, or nobody waits for it any more.
+    pub(super) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 impl Gauges {
     /// Whether the shard lives here and lets asks in.
@@ -86,7 +106,7 @@ impl Gauges {
             durable: Seq(self.durable.load(Ordering::Relaxed)),
             writable: self.writable.load(Ordering::Relaxed) == 1,
             snapshot_at: Some(Millis(self.snapshot_at.load(Ordering::Relaxed))).filter(|at| at.0 > 0),
-            asks: self.asks.0.load(Ordering::Relaxed),
+            asks: self.asks.count(),
             cells: read(&self.cells),
             queued: read(&self.queued),
             restarts: read(&self.restarts),

@@ -109,6 +109,7 @@ impl Host {
             for post in posts.drain(..) {
                 match post {
                     Post::Parcel(parcel) => self.deliver(parcel, now),
+                    Post::Parcels(parcels) => parcels.into_iter().for_each(|parcel| self.deliver(parcel, now)),
                     Post::Control(control) => self.control(*control),
                 }
             }
@@ -132,7 +133,7 @@ impl Host {
             (Some(shard), waiter) => shard.deliver(Parcel { waiter, ..parcel }, now),
             (None, Some(waiter)) => {
                 let failure = if self.node.router.is_open() { Failure::Elsewhere } else { Failure::STOPPING };
-                let _ = waiter.send(Err(failure));
+                waiter.answer(Err(failure));
             }
             (None, None) => self.node.router.beyond().tell(parcel.to, parcel.message),
         }

@@ -8,7 +8,7 @@ use actors::keyed::Asked;
 use actors::time::Millis;
 
 use super::hosted::Hosted;
-use super::router::Waiter;
+use super::waiter::Waiter;
 use crate::journal::Seq;
 
 /// A command that waits for its turn.

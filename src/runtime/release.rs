@@ -12,7 +12,7 @@ use actors::time::Millis;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::router::Waiter;
+use super::waiter::{Outgoing, Waiter};
 
 /// What comes back from the shard log once it may be told.
 pub(super) enum Release {
@@ -55,19 +55,19 @@ impl Told {
     }
 
     /// Answers everybody who waits with what the machine said.
-    pub(super) fn answer(&mut self) {
+    pub(super) fn answer(&mut self, outgoing: &mut Outgoing) {
         self.count_down();
         for (waiter, answer) in self.answers.drain(..) {
-            // Whoever asked may have gone away: the change stands all the same.
-            let _ = waiter.send(Ok(answer));
+            outgoing.answer(waiter, Ok(answer));
         }
     }
 
     /// Answers everybody who waits with a failure.
     pub(super) fn fail(&mut self, failure: &Failure) {
         self.count_down();
+        let mut outgoing = Outgoing::default();
         for (waiter, _) in self.answers.drain(..) {
-            let _ = waiter.send(Err(failure.clone()));
+            outgoing.answer(waiter, Err(failure.clone()));
         }
     }
 

@@ -11,18 +11,17 @@ use actors::address::{Address, Kind};
 use actors::feed::Feed;
 use actors::ids::{OrderId, Shard};
 use actors::keyed::{Answer, Asked, Key, KeyDigest};
-use actors::message::{Message, Reply};
+use actors::message::Message;
 use actors::refusal::Refusal;
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Control;
 use super::failure::Failure;
-use super::gauges::{Gauges, View};
+use super::gauges::{Asks, Gauges, View};
 use super::hub::Hub;
 use super::seams::{Beyond, Hooks};
-
-/// Where an answer goes.
-pub(super) type Waiter = oneshot::Sender<Result<Answer<Reply>, Failure>>;
+use super::waiter::{Answered, Answers, Ask, Batch, Outcome, Slot, Waiter};
 
 /// A command on its way to its machine.
 #[derive(Debug)]
@@ -41,6 +40,8 @@ pub(super) struct Parcel {
 #[allow(clippy::large_enum_variant, reason = "almost all are parcels, and a box for each would cost an allocation")]
 pub(super) enum Post {
     Parcel(Parcel),
+    /// Those of one batch that are for this thread, in the order in which they were asked.
+    Parcels(Vec<Parcel>),
     Control(Box<Control>),
 }
 
@@ -55,7 +56,7 @@ struct Switchboard {
     asks_max: usize,
     fault_injection: bool,
     lines: Vec<mpsc::UnboundedSender<Post>>,
-    gauges: Vec<Gauges>,
+    gauges: Arc<[Gauges]>,
     hub: Hub,
     hooks: Arc<dyn Hooks>,
     beyond: Arc<dyn Beyond>,
@@ -101,25 +102,61 @@ impl Router {
     ///
     /// # Errors
     /// See [`Failure`]; a refusal is an answer, not an error.
-    pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Result<Answer<Reply>, Failure> {
+    pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Outcome {
+        let (shard, asks) = match self.admit(&to) {
+            Ok(admitted) => admitted,
+            Err(outcome) => return *outcome,
+        };
+        // Counted for as long as somebody waits.
+        let _under_way = UnderWay(asks);
+        let (waiter, answer) = oneshot::channel();
+        let waiter = Some(Waiter::One(waiter));
+        self.send(Parcel { shard, to, key: asked.key, message: asked.command, waiter });
+        // A waiter that was dropped unanswered tells nothing about what was done.
+        answer.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    /// Asks many machines of this node at once: exactly one answer for each comes to `answers` under the ask's ticket, in
+    /// any order, refusals of the admission too and before this returns. Each thread of the runtime is woken once for all
+    /// that are for it, and asks of one batch for one machine reach it in their order. What an outcome says is as for
+    /// [`Router::ask`].
+    pub fn submit(&self, asks: impl IntoIterator<Item = Ask>, answers: &Arc<Answers>) {
+        let threads = self.board.lines.len();
+        let batch = Batch::new(answers.clone(), self.board.gauges.clone());
+        let mut posts: SmallVec<[Vec<Parcel>; 4]> = self.board.lines.iter().map(|_| Vec::new()).collect();
+        for Ask { to, asked, ticket } in asks {
+            match self.admit(&to) {
+                Ok((shard, _)) => {
+                    let waiter = Some(Waiter::Slot(Slot::counted(&batch, ticket, shard)));
+                    let parcel = Parcel { shard, to, key: asked.key, message: asked.command, waiter };
+                    posts[usize::from(shard.0) % threads].push(parcel);
+                }
+                Err(outcome) => answers.put(Answered { ticket, outcome: *outcome }),
+            }
+        }
+        for (line, parcels) in self.board.lines.iter().zip(posts).filter(|(_, parcels)| !parcels.is_empty()) {
+            // A thread that is gone drops the waiters: their outcome is unknown.
+            let _ = line.send(Post::Parcels(parcels));
+        }
+    }
+
+    /// Lets an ask in, which is counted from now on, or says what it is answered at once.
+    fn admit(&self, to: &Address) -> Result<(Shard, &Asks), Box<Outcome>> {
         if !self.is_open() {
-            return Err(Failure::STOPPING);
+            return Err(Box::new(Err(Failure::STOPPING)));
         }
         let shard = to.shard(self.board.shards);
         let Some(gauges) = self.board.gauges.get(usize::from(shard.0)) else {
-            return Ok(Answer { result: Err(nowhere(&to)), replayed: false });
+            return Err(Box::new(Ok(Answer { result: Err(nowhere(to)), replayed: false })));
         };
         if !gauges.is_hosted() {
-            return Err(Failure::Elsewhere);
+            return Err(Box::new(Err(Failure::Elsewhere)));
         }
-        let Some(_under_way) = UnderWay::enter(gauges, self.board.asks_max) else {
+        if !gauges.asks.enter(self.board.asks_max) {
             self.board.hooks.overloaded(to.kind());
-            return Err(Failure::OVERLOADED);
-        };
-        let (waiter, answer) = oneshot::channel();
-        self.send(Parcel { shard, to, key: asked.key, message: asked.command, waiter: Some(waiter) });
-        // A waiter that was dropped unanswered tells nothing about what was done.
-        answer.await.unwrap_or(Err(Failure::Unknown))
+            return Err(Box::new(Err(Failure::OVERLOADED)));
+        }
+        Ok((shard, &gauges.asks))
     }
 
     /// Tells a machine something, beyond this node if its shard does not live here; nobody waits for an answer.
@@ -207,19 +244,12 @@ impl Router {
     }
 }
 
-/// Counts an ask for as long as somebody waits for it.
-struct UnderWay<'a>(&'a Gauges);
-
-impl<'a> UnderWay<'a> {
-    fn enter(gauges: &'a Gauges, most: usize) -> Option<Self> {
-        let entered = UnderWay(gauges);
-        (gauges.asks.0.fetch_add(1, Ordering::Relaxed) < most).then_some(entered)
-    }
-}
+/// Ends the count of an ask that was let in.
+struct UnderWay<'a>(&'a Asks);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.asks.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.leave();
     }
 }
 

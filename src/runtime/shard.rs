@@ -38,6 +38,7 @@ use super::release::{Release, Told};
 use super::router::Parcel;
 use super::seams::Committed;
 use super::snapshotting::Rounds;
+use super::waiter::{Outgoing, Waiter};
 use crate::journal::Seq;
 
 /// What the shard does with a command.
@@ -183,7 +184,7 @@ impl ShardHost {
             }
             if let Some(waiter) = waiter {
                 let answer = self.without_cell(&to, creates(&message));
-                let _ = waiter.send(if self.is_sure() { answer } else { Err(Failure::OUT_OF_REACH) });
+                waiter.answer(if self.is_sure() { answer } else { Err(Failure::OUT_OF_REACH) });
             }
             return;
         };
@@ -205,14 +206,14 @@ impl ShardHost {
         }
     }
 
-    fn turn_away(&self, kind: Kind, waiter: Option<super::router::Waiter>, failure: Failure) {
+    fn turn_away(&self, kind: Kind, waiter: Option<Waiter>, failure: Failure) {
         match (&failure, &waiter) {
             (Failure::Overloaded { .. }, Some(_)) => self.node.hooks.overloaded(kind),
             (Failure::Overloaded { .. }, None) => self.node.hooks.dropped(kind),
             (Failure::Unavailable { .. } | Failure::Elsewhere | Failure::Unknown, _) => {}
         }
         if let Some(waiter) = waiter {
-            let _ = waiter.send(Err(failure));
+            waiter.answer(Err(failure));
         }
     }
 
@@ -322,10 +323,16 @@ impl ShardHost {
             }
         }
         self.publish(feed);
+        let mut outgoing = Outgoing::default();
+        for release in &mut releases {
+            if let Release::Turn(told) = release {
+                self.answer(told, &mut outgoing);
+            }
+        }
+        outgoing.tell();
         for release in releases {
             match release {
-                Release::Turn(mut told) => {
-                    self.answer(&mut told);
+                Release::Turn(told) => {
                     told.effects.into_iter().for_each(|effect| self.carry_out(&told.from, effect));
                 }
                 Release::Picture(_) => {}
@@ -344,9 +351,9 @@ impl ShardHost {
     }
 
     /// A record that became durable proves that nobody else had written before it. A turn that changed nothing has none.
-    fn answer(&self, told: &mut Told) {
+    fn answer(&self, told: &mut Told, outgoing: &mut Outgoing) {
         if told.changed || told.answers.is_empty() || self.is_sure() {
-            told.answer();
+            told.answer(outgoing);
         } else {
             told.fail(&Failure::OUT_OF_REACH);
         }
@@ -400,7 +407,7 @@ impl ShardHost {
         let overdue = cell.take_overdue(before);
         self.gauges().taken(cell.kind(), overdue.len());
         for waiter in overdue {
-            let _ = waiter.send(Err(failure.clone()));
+            waiter.answer(Err(failure.clone()));
         }
     }
 

@@ -13,6 +13,7 @@ mod order;
 mod pictures;
 mod restart;
 mod storage;
+mod submitting;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -3,7 +3,7 @@
 //! Owns their lives and their order by id, by due time and by end. Must never touch a place or judge a request; panics when
 //! a life takes a step that it cannot take. Ended holds stay readable until they are forgotten, at most [`ENDED_MAX`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::HoldState;
 use super::places::Spots;
@@ -51,11 +51,11 @@ pub(super) struct Reminder {
 /// All holds of a block.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holds {
-    shelf: Shelf<Hold>,
+    shelf: Shelf<HoldId, Hold>,
     pub(super) roster: Roster,
     prices: Vec<Money>,
     /// What is due when: the end of held ones, a reminder for bound ones.
-    queue: BTreeSet<(Millis, HoldId)>,
+    queue: Shelf<(Millis, HoldId), ()>,
     /// Bound holds whose order was reminded already.
     reminders: BTreeMap<HoldId, Reminder>,
     /// Ended holds in the order in which they are forgotten, and when.
@@ -125,8 +125,8 @@ impl Holds {
 
     /// What is due by now, the earliest first.
     pub(super) fn due_by(&self, now: Millis) -> impl Iterator<Item = (HoldId, &Hold)> {
-        let due = self.queue.iter().take_while(move |(due, _)| *due <= now);
-        due.map(|(_, id)| (*id, self.get(*id).expect("what is due is a hold")))
+        let due = self.queue.iter_after(None).map(|(due, ())| due).take_while(move |(due, _)| *due <= now);
+        due.map(|(_, id)| (id, self.get(id).expect("what is due is a hold")))
     }
 
     pub(super) fn reminder(&self, id: HoldId) -> Option<Reminder> {
@@ -139,7 +139,7 @@ impl Holds {
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
-        let due = self.queue.first().map(|(due, _)| *due);
+        let due = self.queue.first().map(|(due, _)| due);
         due.into_iter().chain(self.forget_next()).min()
     }
 
@@ -154,7 +154,7 @@ impl Holds {
         let right = self.shelf.iter_after(None).all(|(id, hold)| match hold.stage {
             Stage::Held | Stage::Bound => {
                 due += 1;
-                self.queue.contains(&(self.due(id, hold), id))
+                self.queue.get((self.due(id, hold), id)).is_some()
             }
             Stage::Sold => true,
             Stage::Released | Stage::Expired => {
@@ -176,7 +176,7 @@ impl Holds {
         let price = self.price_number(price);
         let hold = Hold { spots, until, order: Packed([0, 0]), who, price, stage: Stage::Held };
         self.shelf.insert(id, hold);
-        self.queue.insert((until, id));
+        self.queue.insert((until, id), ());
     }
 
     fn price_number(&mut self, price: Money) -> u32 {
@@ -200,7 +200,7 @@ impl Holds {
         assert_eq!(hold.state(), HoldState::Bound(order), "only a hold bound to the order is sold: {id}");
         hold.stage = Stage::Sold;
         let due = self.reminders.remove(&id).map_or(hold.until, |reminder| reminder.due);
-        self.queue.remove(&(due, id));
+        self.queue.remove((due, id));
         &hold.spots
     }
 
@@ -215,7 +215,7 @@ impl Holds {
         };
         self.roster.subtract(hold.who, hold.spots.quantity());
         let due = self.reminders.remove(&id).map_or(hold.until, |reminder| reminder.due);
-        self.queue.remove(&(due, id));
+        self.queue.remove((due, id));
         // The time of a turn never runs backwards; the maximum keeps the queue sorted also under a shorter time to live.
         let forget_at = self.ended.back().map_or(forget_at, |(last, _)| forget_at.max(*last));
         self.ended.push_back((forget_at, id));
@@ -246,9 +246,9 @@ impl Holds {
         let hold = self.shelf.get(id).expect("a reminder is of a known hold");
         assert_eq!(hold.stage, Stage::Bound, "reminders are of bound holds: {id}");
         let sent = self.reminders.get(&id).copied().unwrap_or(Reminder { due: hold.until, times: 0 });
-        self.queue.remove(&(sent.due, id));
+        self.queue.remove((sent.due, id));
         self.reminders.insert(id, Reminder { due: next, times: sent.times + 1 });
-        self.queue.insert((next, id));
+        self.queue.insert((next, id), ());
     }
 
     /// Puts a stored hold back, in any state.
@@ -264,7 +264,7 @@ impl Holds {
             HoldState::Expired => (Stage::Expired, None),
         };
         if stage == Stage::Held || stage == Stage::Bound {
-            self.queue.insert((reminder.map_or(until, |reminder| reminder.due), id));
+            self.queue.insert((reminder.map_or(until, |reminder| reminder.due), id), ());
         }
         if let Some(reminder) = reminder {
             self.reminders.insert(id, reminder);

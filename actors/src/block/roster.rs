@@ -3,9 +3,9 @@
 //! A hold names its customer by number, so that a name is stored once however many holds it has. A number is free again when
 //! the last hold that names it is forgotten. Numbers are private to one machine in memory: they are not stored.
 
-use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::numbers::Numbers;
 use crate::ids::Customer;
 
 /// A customer's number.
@@ -16,7 +16,7 @@ pub(super) struct Who(u32);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Roster {
     entries: Vec<Entry>,
-    numbers: HashTable<u32>,
+    numbers: Numbers,
     vacant: Vec<u32>,
 }
 
@@ -32,8 +32,7 @@ struct Entry {
 impl Roster {
     /// The number of a customer who has holds.
     pub(super) fn find(&self, name: &Customer) -> Option<Who> {
-        let found = self.numbers.find(hash(name), |number| self.entries[*number as usize].name == *name);
-        found.map(|number| Who(*number))
+        self.numbers.find(hash(name), |number| self.entries[number as usize].name == *name).map(Who)
     }
 
     pub(super) fn name(&self, who: Who) -> &Customer {
@@ -69,8 +68,7 @@ impl Roster {
                 self.entries.len() as u32 - 1
             }
         };
-        let Self { entries, numbers, .. } = self;
-        numbers.insert_unique(hash(name), number, |number| hash(&entries[*number as usize].name));
+        self.numbers.insert(hash(name), number);
         Who(number)
     }
 
@@ -84,9 +82,7 @@ impl Roster {
         }
         assert_eq!(entry.places, 0, "a customer without holds has no places");
         let name = std::mem::replace(&mut entry.name, Customer::from(""));
-        if let Ok(found) = numbers.find_entry(hash(&name), |number| *number == who.0) {
-            found.remove();
-        }
+        numbers.remove(hash(&name), who.0);
         vacant.push(who.0);
     }
 
@@ -100,8 +96,8 @@ impl Roster {
     }
 }
 
-fn hash(name: &Customer) -> u64 {
-    xxh3_64(name.as_str().as_bytes())
+fn hash(name: &Customer) -> u32 {
+    xxh3_64(name.as_str().as_bytes()) as u32
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! A map sorted by hold id, made for ids that mostly arrive in order: chunks that are filled to the brim.
+//! A sorted map made for keys that mostly arrive in order: chunks that are filled to the brim.
 //!
-//! A B-tree leaves its nodes half empty under ascending keys, which would double the memory of a sold-out block. Here
-//! appending fills a chunk before it opens the next. Must never know what a hold is.
-
-use crate::ids::HoldId;
+//! A B-tree leaves its nodes half empty under ascending keys, which would double the memory of a sold-out block, and walks
+//! down to its edge for each. Here appending looks at the last chunk alone and fills it before it opens the next. Must never
+//! know what a hold is.
 
 /// Most entries of a chunk: what an insertion moves at worst.
 const CHUNK_MAX: usize = 64;
@@ -12,112 +11,117 @@ const MERGE_MAX: usize = 48;
 
 /// See the module's charter.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf<V> {
-    chunks: Vec<Chunk<V>>,
+pub(super) struct Shelf<K, V> {
+    chunks: Vec<Chunk<K, V>>,
     length: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Chunk<V> {
-    /// Not above the lowest id it holds, and above all of the chunk before.
-    first: HoldId,
-    ids: Vec<HoldId>,
+struct Chunk<K, V> {
+    /// Not above the lowest key it holds, and above all of the chunk before.
+    first: K,
+    keys: Vec<K>,
     values: Vec<V>,
 }
 
-impl<V> Default for Shelf<V> {
+impl<K, V> Default for Shelf<K, V> {
     fn default() -> Self {
         Self { chunks: Vec::new(), length: 0 }
     }
 }
 
-impl<V> Shelf<V> {
+impl<K: Copy + Ord, V> Shelf<K, V> {
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn get(&self, id: HoldId) -> Option<&V> {
-        let chunk = self.chunks.get(self.chunk_of(id))?;
-        chunk.ids.binary_search(&id).ok().map(|at| &chunk.values[at])
+    /// The lowest key.
+    pub(super) fn first(&self) -> Option<K> {
+        self.chunks.first()?.keys.first().copied()
     }
 
-    pub(super) fn get_mut(&mut self, id: HoldId) -> Option<&mut V> {
-        let at = self.chunk_of(id);
+    pub(super) fn get(&self, key: K) -> Option<&V> {
+        let chunk = self.chunks.get(self.chunk_of(key))?;
+        chunk.keys.binary_search(&key).ok().map(|at| &chunk.values[at])
+    }
+
+    pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        let at = self.chunk_of(key);
         let chunk = self.chunks.get_mut(at)?;
-        chunk.ids.binary_search(&id).ok().map(|at| &mut chunk.values[at])
+        chunk.keys.binary_search(&key).ok().map(|at| &mut chunk.values[at])
     }
 
-    /// Puts an entry in; panics when the id is there already.
-    pub(super) fn insert(&mut self, id: HoldId, value: V) {
+    /// Puts an entry in; panics when the key is there already.
+    pub(super) fn insert(&mut self, key: K, value: V) {
         if self.chunks.is_empty() {
-            self.chunks.push(Chunk { first: id, ids: Vec::new(), values: Vec::new() });
+            self.chunks.push(Chunk { first: key, keys: Vec::new(), values: Vec::new() });
         }
-        let mut number = self.chunk_of(id);
-        let mut at = self.chunks[number].ids.binary_search(&id).expect_err("a hold's id is used once");
-        if self.chunks[number].ids.len() == CHUNK_MAX {
+        let mut number = self.chunk_of(key);
+        let mut at = self.chunks[number].keys.binary_search(&key).expect_err("a key is used once");
+        if self.chunks[number].keys.len() == CHUNK_MAX {
             // Late arrivals cut near the end and so leave a nearly full chunk behind; others cut in the middle.
             let cut = at.max(CHUNK_MAX / 2);
-            let tail = self.chunks[number].split(cut, id);
+            let tail = self.chunks[number].split(cut, key);
             self.chunks.insert(number + 1, tail);
-            if at >= cut && id >= self.chunks[number + 1].first {
+            if at >= cut && key >= self.chunks[number + 1].first {
                 (number, at) = (number + 1, at - cut);
             }
         }
         let chunk = &mut self.chunks[number];
-        chunk.first = chunk.first.min(id);
-        chunk.ids.insert(at, id);
+        chunk.first = chunk.first.min(key);
+        chunk.keys.insert(at, key);
         chunk.values.insert(at, value);
         self.length += 1;
     }
 
-    pub(super) fn remove(&mut self, id: HoldId) -> Option<V> {
-        let number = self.chunk_of(id);
+    pub(super) fn remove(&mut self, key: K) -> Option<V> {
+        let number = self.chunk_of(key);
         let chunk = self.chunks.get_mut(number)?;
-        let at = chunk.ids.binary_search(&id).ok()?;
-        chunk.ids.remove(at);
+        let at = chunk.keys.binary_search(&key).ok()?;
+        chunk.keys.remove(at);
         let value = chunk.values.remove(at);
         self.length -= 1;
         self.tidy(number);
         Some(value)
     }
 
-    /// Entries in order of their ids, those above `after` only.
-    pub(super) fn iter_after(&self, after: Option<HoldId>) -> impl Iterator<Item = (HoldId, &V)> {
-        let from = after.map_or(0, |id| self.chunk_of(id));
+    /// Entries in order of their keys, those above `after` only.
+    pub(super) fn iter_after(&self, after: Option<K>) -> impl Iterator<Item = (K, &V)> {
+        let from = after.map_or(0, |key| self.chunk_of(key));
         let chunks = self.chunks[from.min(self.chunks.len())..].iter();
-        let entries = chunks.flat_map(|chunk| chunk.ids.iter().copied().zip(&chunk.values));
-        entries.skip_while(move |(id, _)| after.is_some_and(|after| *id <= after))
+        let entries = chunks.flat_map(|chunk| chunk.keys.iter().copied().zip(&chunk.values));
+        entries.skip_while(move |(key, _)| after.is_some_and(|after| *key <= after))
     }
 
-    fn chunk_of(&self, id: HoldId) -> usize {
+    fn chunk_of(&self, key: K) -> usize {
         match self.chunks.last() {
-            Some(last) if last.first <= id => self.chunks.len() - 1,
-            Some(_) | None => self.chunks.partition_point(|chunk| chunk.first <= id).saturating_sub(1),
+            Some(last) if last.first <= key => self.chunks.len() - 1,
+            Some(_) | None => self.chunks.partition_point(|chunk| chunk.first <= key).saturating_sub(1),
         }
     }
 
     fn tidy(&mut self, number: usize) {
-        if self.chunks[number].ids.is_empty() {
+        if self.chunks[number].keys.is_empty() {
             self.chunks.remove(number);
             return;
         }
         let fits = |left: usize| {
-            self.chunks.get(left + 1).is_some_and(|right| self.chunks[left].ids.len() + right.ids.len() <= MERGE_MAX)
+            self.chunks.get(left + 1).is_some_and(|right| self.chunks[left].keys.len() + right.keys.len() <= MERGE_MAX)
         };
         let left = [number.checked_sub(1), Some(number)].into_iter().flatten().find(|left| fits(*left));
         if let Some(left) = left {
             let mut right = self.chunks.remove(left + 1);
-            self.chunks[left].ids.append(&mut right.ids);
+            self.chunks[left].keys.append(&mut right.keys);
             self.chunks[left].values.append(&mut right.values);
         }
     }
 }
 
-impl<V> Chunk<V> {
+impl<K: Copy, V> Chunk<K, V> {
     /// Cuts the entries from `cut` on off; an empty tail is for `next`.
-    fn split(&mut self, cut: usize, next: HoldId) -> Self {
-        let (ids, values) = (self.ids.split_off(cut), self.values.split_off(cut));
-        Self { first: ids.first().copied().unwrap_or(next), ids, values }
+    fn split(&mut self, cut: usize, next: K) -> Self {
+        let (keys, values) = (self.keys.split_off(cut), self.values.split_off(cut));
+        Self { first: keys.first().copied().unwrap_or(next), keys, values }
     }
 }
 
@@ -129,21 +133,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ids::{Shard, Tag};
+    use crate::ids::{HoldId, Shard, Tag};
     use crate::time::Millis;
 
     fn id(number: u16) -> HoldId {
         HoldId::new(Millis(7), Shard(1), Tag(2), number.into())
     }
 
-    fn check(shelf: &Shelf<u16>, sorted: &BTreeMap<HoldId, u16>) {
+    fn check(shelf: &Shelf<HoldId, u16>, sorted: &BTreeMap<HoldId, u16>) {
         assert!(shelf.iter_after(None).eq(sorted.iter().map(|(id, value)| (*id, value))));
-        assert_eq!(shelf.len(), sorted.len());
+        assert_eq!((shelf.len(), shelf.first()), (sorted.len(), sorted.keys().next().copied()));
         for pair in shelf.chunks.windows(2) {
-            assert!(pair[0].ids.last() < Some(&pair[1].first));
+            assert!(pair[0].keys.last() < Some(&pair[1].first));
         }
         for chunk in &shelf.chunks {
-            assert!(Some(&chunk.first) <= chunk.ids.first() && chunk.ids.len() <= CHUNK_MAX);
+            assert!(Some(&chunk.first) <= chunk.keys.first() && chunk.keys.len() <= CHUNK_MAX);
         }
     }
 

@@ -58,7 +58,7 @@ impl ShardHost {
             let (queued, waiters) = cell.leave();
             self.gauges().taken(cell.kind(), queued);
             for waiter in waiters {
-                let _ = waiter.send(Err(Failure::Elsewhere));
+                waiter.answer(Err(Failure::Elsewhere));
             }
         }
         self.broken.take();
