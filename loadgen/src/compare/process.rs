@@ -54,7 +54,7 @@ impl Core {
         let core = match self {
             Self::Any => None,
             Self::Server => cores.next(),
-            Self::Generator => cores.last(),
+            Self::Generator => cores.next_back(),
         };
         let Some(core) = core else { return start() };
         let mut one = CpuSet::new();
