@@ -17,6 +17,7 @@ mod edge;
 mod holding;
 mod idempotency;
 mod kills;
+mod lane;
 mod live;
 mod load;
 mod notices;
