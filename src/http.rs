@@ -23,7 +23,7 @@ mod faults;
 mod holds;
 mod house;
 mod keys;
-mod lane;
+pub mod lane;
 mod ledger;
 pub mod limits;
 pub mod live;

@@ -9,6 +9,8 @@
 
 mod asks;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod reads;
 mod slow;

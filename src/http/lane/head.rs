@@ -95,6 +95,8 @@ fn ordinary(bytes: &[u8]) -> Option<Head<'_>> {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" => Method::Post,
+        // To actix-web, what follows is a tunnel.
+        "CONNECT" => return None,
         _ => Method::Other,
     };
     let target =
@@ -197,6 +199,7 @@ mod tests {
     fn two_readings_are_unusual() {
         for text in [
             "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+            "CONNECT / HTTP/1.1\r\nhost: a\r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
