@@ -16,6 +16,7 @@ mod documents;
 mod holding;
 mod idempotency;
 mod kills;
+mod lane;
 mod live;
 mod load;
 mod notices;
