@@ -144,7 +144,14 @@ pub fn turn<M: Machine>(
     batch: impl IntoIterator<Item = Asked<M::Command>>,
 ) -> Turned<M> {
     let batch = batch.into_iter();
-    let mut turned = Turned { answers: Vec::with_capacity(batch.size_hint().0), ..Turned::default() };
+    // Most commands change one thing that the public sees.
+    let expected = batch.size_hint().0;
+    let mut turned = Turned {
+        entries: Vec::with_capacity(expected),
+        answers: Vec::with_capacity(expected),
+        feed: Vec::with_capacity(expected),
+        ..Turned::default()
+    };
     let (mut inner, mut out) = (Outbox::default(), Outbox::default());
     if machine.deadline().is_some_and(|due| due <= at.now) {
         machine.wake(at, &mut out);

@@ -144,6 +144,7 @@ impl<M: Hosted> Cell<M> {
         }
         self.shard.turned(M::KIND, batch, entries.len());
         let mut told = Told::new(self.address.clone(), now, self.inbox.unanswered.clone());
+        told.answers.reserve(answers.len());
         let waiters = self.waiters.iter_mut();
         let waited_for = waiters.zip(answers).filter_map(|(waiter, answer)| Some((waiter.take()?, answer)));
         told.answers.extend(waited_for.map(|(waiter, answer)| (waiter, any(answer))));

@@ -174,12 +174,11 @@ impl Seats {
             let spot = Spot { row: row as u32, column: seat.0 - self.rows[row].first };
             assert!(self.state(spot) == from, "seat {} is not {from:?}: it cannot become {to:?}", seat.0);
             let (word, bit) = self.bit(spot);
-            for (state, mask) in [
-                (SeatState::Free, &mut self.free),
-                (SeatState::Sold, &mut self.sold),
-                (SeatState::Blocked, &mut self.blocked),
-            ] {
-                mask[word] = if state == to { mask[word] | bit } else { mask[word] & !bit };
+            if let Some(mask) = self.mask(from) {
+                mask[word] &= !bit;
+            }
+            if let Some(mask) = self.mask(to) {
+                mask[word] |= bit;
             }
             let touches_free = from == SeatState::Free || to == SeatState::Free;
             if touches_free && !std::mem::replace(&mut self.rows[row].stale, true) {
@@ -189,6 +188,16 @@ impl Seats {
         }
         *self.counts.of(from) -= moved;
         *self.counts.of(to) += moved;
+    }
+
+    /// The bits of the seats in one state; a held seat is in none.
+    fn mask(&mut self, state: SeatState) -> Option<&mut [u64]> {
+        match state {
+            SeatState::Free => Some(&mut self.free),
+            SeatState::Held => None,
+            SeatState::Sold => Some(&mut self.sold),
+            SeatState::Blocked => Some(&mut self.blocked),
+        }
     }
 
     /// Makes the summaries of all touched rows fit their bits.

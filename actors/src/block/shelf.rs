@@ -4,6 +4,8 @@
 //! down to its edge for each. Here appending looks at the last chunk alone and fills it before it opens the next. Must never
 //! know what a hold is.
 
+use std::cmp::Ordering;
+
 /// Most entries of a chunk: what an insertion moves at worst.
 const CHUNK_MAX: usize = 64;
 /// Neighbours that have at most so many together become one.
@@ -42,13 +44,13 @@ impl<K: Copy + Ord, V> Shelf<K, V> {
 
     pub(super) fn get(&self, key: K) -> Option<&V> {
         let chunk = self.chunks.get(self.chunk_of(key))?;
-        chunk.keys.binary_search(&key).ok().map(|at| &chunk.values[at])
+        chunk.search(key).ok().map(|at| &chunk.values[at])
     }
 
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         let at = self.chunk_of(key);
         let chunk = self.chunks.get_mut(at)?;
-        chunk.keys.binary_search(&key).ok().map(|at| &mut chunk.values[at])
+        chunk.search(key).ok().map(|at| &mut chunk.values[at])
     }
 
     /// Puts an entry in; panics when the key is there already.
@@ -57,7 +59,7 @@ impl<K: Copy + Ord, V> Shelf<K, V> {
             self.chunks.push(Chunk { first: key, keys: Vec::new(), values: Vec::new() });
         }
         let mut number = self.chunk_of(key);
-        let mut at = self.chunks[number].keys.binary_search(&key).expect_err("a key is used once");
+        let mut at = self.chunks[number].search(key).expect_err("a key is used once");
         if self.chunks[number].keys.len() == CHUNK_MAX {
             // Late arrivals cut near the end and so leave a nearly full chunk behind; others cut in the middle.
             let cut = at.max(CHUNK_MAX / 2);
@@ -77,7 +79,7 @@ impl<K: Copy + Ord, V> Shelf<K, V> {
     pub(super) fn remove(&mut self, key: K) -> Option<V> {
         let number = self.chunk_of(key);
         let chunk = self.chunks.get_mut(number)?;
-        let at = chunk.keys.binary_search(&key).ok()?;
+        let at = chunk.search(key).ok()?;
         chunk.keys.remove(at);
         let value = chunk.values.remove(at);
         self.length -= 1;
@@ -117,7 +119,17 @@ impl<K: Copy + Ord, V> Shelf<K, V> {
     }
 }
 
-impl<K: Copy, V> Chunk<K, V> {
+impl<K: Copy + Ord, V> Chunk<K, V> {
+    /// Where a key is, or where it belongs. Most are the last or belong behind it.
+    fn search(&self, key: K) -> Result<usize, usize> {
+        match self.keys.last().map(|last| last.cmp(&key)) {
+            None => Err(0),
+            Some(Ordering::Less) => Err(self.keys.len()),
+            Some(Ordering::Equal) => Ok(self.keys.len() - 1),
+            Some(Ordering::Greater) => self.keys.binary_search(&key),
+        }
+    }
+
     /// Cuts the entries from `cut` on off; an empty tail is for `next`.
     fn split(&mut self, cut: usize, next: K) -> Self {
         let (keys, values) = (self.keys.split_off(cut), self.values.split_off(cut));
