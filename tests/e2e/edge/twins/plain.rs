@@ -55,6 +55,8 @@ impl Ids {
                 "date" => "DATE".to_owned(),
                 "ratelimit" => "LEFT".to_owned(),
                 "etag" | "x-block-seq" | "content-length" if is_busy => "BUSY".to_owned(),
+                // A time without milliseconds is shorter.
+                "content-length" if *value == answer.body.len().to_string() => "OF THE BODY".to_owned(),
                 _ => self.masked(value),
             };
             headers.push((name.clone(), value));
