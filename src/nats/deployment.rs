@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::stream::Info;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
@@ -24,6 +25,9 @@ const FILE: &str = "deployment";
 
 /// How long a node waits for answers before it gives up joining.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a stream must stay away before it counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(5);
 
 /// Pause between two tries.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -91,7 +95,7 @@ async fn try_join(nats: &Nats, settings: Settings, data_dir: &Path) -> Result<De
         Some(deployment) => {
             check(nats, &deployment, &settings, remembered.as_deref(), data_dir)?;
             for config in &wanted {
-                let info = streams::find(nats, &config.name).await?.ok_or_else(|| stream_lost(&config.name))?;
+                let info = there(nats, &config.name).await?;
                 streams::compare(nats, config, &info)?;
             }
             deployment
@@ -175,12 +179,25 @@ fn check(
     }
 }
 
+/// A stream that must be there. Servers that have just chosen a leader may not know yet of a stream that was just made, so
+/// it is lost only when it stays away.
+async fn there(nats: &Nats, name: &str) -> Result<Info, ConnectError> {
+    let first_look = Instant::now();
+    loop {
+        match streams::find(nats, name).await? {
+            Some(info) => return Ok(info),
+            None if first_look.elapsed() < LOST_AFTER => tokio::time::sleep(AGAIN).await,
+            None => return Err(stream_lost(name)),
+        }
+    }
+}
+
 async fn make_streams(nats: &Nats, wanted: &[async_nats::jetstream::stream::Config]) -> Result<(), ConnectError> {
     for config in wanted {
         if streams::find(nats, &config.name).await?.is_none() {
             streams::create(nats, config).await?;
         }
-        let info = streams::find(nats, &config.name).await?.ok_or_else(|| stream_lost(&config.name))?;
+        let info = there(nats, &config.name).await?;
         streams::compare(nats, config, &info)?;
         let in_journal = config.deny_delete && info.state.messages > 0;
         if in_journal && read(nats).await?.is_none() {
