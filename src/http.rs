@@ -178,14 +178,10 @@ pub fn bind(state: Arc<State>) -> io::Result<Bound> {
 /// The listener cannot be used.
 pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
     let address = listener.local_addr()?;
-    let config = &state.config.http;
-    let workers = workers(config);
-    let (keep_alive, head_timeout) = (config.keep_alive, config.head_timeout);
-    let connections = config.connections_max.div_ceil(workers);
-    let drain = state.config.shutdown.drain.as_secs().max(1);
+    let Sizes { workers, connections, drain_s } = Sizes::of(&state.config);
+    let config::Http { fast_lane, keep_alive, head_timeout, .. } = state.config.http;
     let live = Arc::new(Live::new(state.board.clone(), live::Settings::of(&state.config.live)));
     actix_web::rt::spawn(close_when_stopping(state.clone(), live.clone()));
-    let has_lane = config.fast_lane;
     let data = Data::from(state);
     let of_app = data.clone();
     let app = move || {
@@ -194,7 +190,7 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
             .configure(|app| mount(app, of_app.clone()))
             .wrap(from_fn(around::each_request))
     };
-    if has_lane {
+    if fast_lane {
         let server = lane::serve(listener, data, app)?;
         return Ok(Bound { address, handle: server.handle(), server });
     }
@@ -205,18 +201,31 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
         .max_connections(connections)
         .tcp_nodelay(true)
         .on_connect(|connection, _| live::limit_unread(connection, live::UNREAD_MAX))
-        .shutdown_timeout(drain)
+        .shutdown_timeout(drain_s)
         .disable_signals()
         .listen(listener)?
         .run();
     Ok(Bound { address, handle: server.handle(), server })
 }
 
-/// Threads that read and answer requests.
-fn workers(config: &config::Http) -> usize {
-    match config.workers {
-        0 => available_parallelism().map_or(1, NonZero::get),
-        workers => workers,
+/// How the server fits the machine and the configuration.
+struct Sizes {
+    /// Threads that read and answer requests.
+    workers: usize,
+    /// Open connections of one of them.
+    connections: usize,
+    /// Longest wait for requests in progress when the server stops, in seconds.
+    drain_s: u64,
+}
+
+impl Sizes {
+    fn of(config: &Config) -> Self {
+        let workers = match config.http.workers {
+            0 => available_parallelism().map_or(1, NonZero::get),
+            workers => workers,
+        };
+        let connections = config.http.connections_max.div_ceil(workers);
+        Self { workers, connections, drain_s: config.shutdown.drain.as_secs().max(1) }
     }
 }
 

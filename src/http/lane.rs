@@ -33,14 +33,13 @@ use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config,
 };
 use actix_web::dev::AppConfig;
-use actix_web::http::header::HeaderValue;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use tracing::debug;
 
-use super::State;
 use super::live;
 use super::meter::Meter;
+use super::{Sizes, State};
 use crate::config;
 use asks::Ask;
 use connection::Connection;
@@ -128,12 +127,11 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let config = &state.config.http;
-    let workers = super::workers(config);
+    let Sizes { workers, connections, drain_s } = Sizes::of(&state.config);
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(config.connections_max.div_ceil(workers))
-        .shutdown_timeout(state.config.shutdown.drain.as_secs().max(1))
+        .max_concurrent_connections(connections)
+        .shutdown_timeout(drain_s)
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("http", listener, move || {
@@ -181,9 +179,6 @@ where
     Slow(Box::new(move |loan, peer| {
         let service = service.clone();
         Box::pin(async move {
-            if let Some(stream) = loan.stream() {
-                live::limit_unread(stream, live::UNREAD_MAX);
-            }
             let answered = match poll_fn(|cx| service.poll_ready(cx)).await {
                 Ok(()) => service.call((loan, Protocol::Http1, Some(peer))).await,
                 Err(error) => Err(error),
@@ -199,6 +194,7 @@ async fn accept(worker: Rc<Worker>, stream: TcpStream) -> Result<(), Infallible>
     // A connection that is gone already, or whose segments are gathered, is served all the same.
     if let Ok(peer) = stream.peer_addr() {
         let _ = stream.set_nodelay(true);
+        live::limit_unread(&stream, live::UNREAD_MAX);
         Connection::new(worker, stream, peer).await;
     }
     Ok(())
@@ -250,9 +246,4 @@ fn hot<'a>(head: &Head<'a>) -> Option<Hot<'a>> {
 
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-/// An id of a request as a header's value.
-fn header_value(id: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(id).unwrap_or(HeaderValue::from_static("req_0"))
 }

@@ -22,16 +22,27 @@ pub(super) fn current() -> Option<String> {
 
 /// The client's id if it is one that can be repeated safely, a new one otherwise.
 pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
-    match headers.get(HEADER).filter(|id| is_safe(id.as_bytes())) {
-        Some(id) => id.clone(),
-        None => HeaderValue::from_bytes(&made()).unwrap_or(HeaderValue::from_static("req_0")),
+    value(given_or_made(headers.get(HEADER).map(HeaderValue::as_bytes), &mut [0; MADE_LENGTH]))
+}
+
+/// The same of a request's parts, without an allocation: what the client gave, or the new one in `room`.
+pub(super) fn given_or_made<'a>(given: Option<&'a [u8]>, room: &'a mut [u8; MADE_LENGTH]) -> &'a [u8] {
+    let is_safe = |id: &&[u8]| {
+        (1..=LENGTH_MAX).contains(&id.len())
+            && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    match given.filter(is_safe) {
+        Some(id) => id,
+        None => {
+            *room = made();
+            room
+        }
     }
 }
 
-/// Whether a client's id can be repeated.
-pub(super) fn is_safe(id: &[u8]) -> bool {
-    (1..=LENGTH_MAX).contains(&id.len())
-        && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+/// An id as the header's value.
+pub(super) fn value(id: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(id).unwrap_or(HeaderValue::from_static("req_0"))
 }
 
 /// A new id: `req_` and 128 random bits in hexadecimal digits.
@@ -48,7 +59,7 @@ pub(super) fn made() -> [u8; MADE_LENGTH] {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Bytes of an id that was made here.
-const MADE_LENGTH: usize = 36;
+pub(super) const MADE_LENGTH: usize = 36;
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,12 @@
 //!
 //! [`framing`] is a table of odd and hostile requests, [`smuggling`] sends them straight and through a [`proxy`];
 //! [`twins`] sends the same random requests to a node with the fast lane and to one without, and compares the answers;
-//! [`slow`] is a thousand clients that hardly move.
+//! [`lane`] asks of the lane what is its own: order, deadlines, and one request of every kind; [`slow`] is a thousand
+//! clients that hardly move.
 
 mod answers;
 mod framing;
+mod lane;
 mod proxy;
 mod slow;
 mod smuggling;

@@ -17,7 +17,6 @@ mod edge;
 mod holding;
 mod idempotency;
 mod kills;
-mod lane;
 mod live;
 mod load;
 mod measuring;

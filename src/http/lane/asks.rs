@@ -19,10 +19,10 @@ use super::super::body::{Once, Posted, must_be_json, parse};
 use super::super::caller::{Buyer, Viewer, caller, counted};
 use super::super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::super::problem::{Code, Problem};
-use super::super::request_id::{self, REQUEST_ID};
+use super::super::request_id::{self, MADE_LENGTH, REQUEST_ID};
 use super::super::{around, holds, keys, orders};
 use super::head::{Fields, Head, Method};
-use super::{Worker, header_value, write};
+use super::{Worker, write};
 use crate::telemetry::RouteMetrics;
 
 /// An answer that is on its way; the bytes to send.
@@ -83,10 +83,8 @@ pub(super) fn begin(worker: &Rc<Worker>, address: IpAddr, ask: Ask<'_>, head: &H
         key: idempotency_key.map(str::to_owned),
         body: body.to_vec(),
     };
-    let id = match head.fields.request_id.filter(|id| request_id::is_safe(id.as_bytes())) {
-        Some(id) => header_value(id.as_bytes()),
-        None => header_value(&request_id::made()),
-    };
+    let given = head.fields.request_id.map(str::as_bytes);
+    let id = request_id::value(request_id::given_or_made(given, &mut [0; MADE_LENGTH]));
     Box::pin(async move {
         let started = Instant::now();
         let _in_flight = worker.meter.begin();

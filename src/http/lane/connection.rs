@@ -23,7 +23,7 @@ use super::asks::{self, Ask, Turn};
 use super::head::{self, Head, Method};
 use super::slow::{Home, Lent, Returned};
 use super::watch::Watch;
-use super::{Hot, Worker, header_value, hot, reads, write};
+use super::{Hot, Worker, hot, reads, write};
 
 /// Asks of one connection under way at a time.
 const TURNS_MAX: usize = 16;
@@ -178,7 +178,7 @@ impl Connection {
         let id = request_id::made();
         let problem = Problem::new(Code::RequestTimeout, detail)
             .header(actix_web::http::header::CONNECTION, actix_web::http::header::HeaderValue::from_static("close"));
-        let answer = REQUEST_ID.sync_scope(header_value(&id), || problem.error_response());
+        let answer = REQUEST_ID.sync_scope(request_id::value(&id), || problem.error_response());
         write::response(out, answer, Method::Get, &self.worker.date, &id);
         self.linger()
     }

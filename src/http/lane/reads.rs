@@ -11,9 +11,9 @@ use actors::ids::{BlockId, EventId};
 
 use super::super::problem::{Code, Problem};
 use super::super::public::{BLOCK_SEQ, missing, wants_bytes};
-use super::super::request_id::{self, REQUEST_ID};
+use super::super::request_id::{self, MADE_LENGTH, REQUEST_ID};
 use super::head::{Head, Method};
-use super::{Worker, header_value, write};
+use super::{Worker, write};
 use crate::board::{Missing, Rendered};
 use crate::encoding::negotiate;
 use crate::telemetry::RouteMetrics;
@@ -46,21 +46,15 @@ impl Counters {
 /// Answers a read, and counts it.
 pub(super) fn answer(worker: &Worker, what: Read<'_>, head: &Head<'_>, out: &mut Vec<u8>) {
     let started = Instant::now();
-    let made;
-    let id = match head.fields.request_id.filter(|id| request_id::is_safe(id.as_bytes())) {
-        Some(id) => id.as_bytes(),
-        None => {
-            made = request_id::made();
-            &made
-        }
-    };
+    let mut room = [0; MADE_LENGTH];
+    let id = request_id::given_or_made(head.fields.request_id.map(str::as_bytes), &mut room);
     let answered = find(worker, what, head).map_err(missing).and_then(|rendered| {
         let seq = matches!(what, Read::Seats(..)).then_some(rendered.version);
         put(worker, &rendered, seq, head, id, out)
     });
     let status = answered.unwrap_or_else(|problem| {
         let status = problem.status_code();
-        let mut answer = REQUEST_ID.sync_scope(header_value(id), || problem.error_response());
+        let mut answer = REQUEST_ID.sync_scope(request_id::value(id), || problem.error_response());
         if worker.tells_origins {
             answer.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
         }

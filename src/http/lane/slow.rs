@@ -64,11 +64,6 @@ impl Loan {
         Self { stream: Some(stream), received, read: 0, lent, home, answer, reader: None }
     }
 
-    /// The connection itself.
-    pub(super) fn stream(&self) -> Option<&TcpStream> {
-        self.stream.as_ref()
-    }
-
     fn open(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

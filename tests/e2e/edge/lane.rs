@@ -1,72 +1,44 @@
 //! The fast lane: it answers as the slow way does, in the order of the requests, and nobody may sit on its connections.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
 use serde_json::Value;
 
+use super::answers::{Answers, To};
+use super::stream::Stream;
 use crate::client::{small_event, token};
 use crate::server::Server;
 
-/// How long an answer may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// One connection, below any client.
-struct Wire {
-    stream: TcpStream,
-    answers: BufReader<TcpStream>,
-}
-
-/// One answer as it came. An ended connection has the status 0.
+/// An answer as it is compared. A connection that ended instead has the status 0.
 #[derive(Debug, PartialEq)]
-struct Answer {
+struct Plain {
     status: u16,
     /// Sorted; what differs between two nodes is left out.
-    headers: Vec<String>,
+    headers: Vec<(String, String)>,
     id: String,
     body: String,
 }
 
-impl Wire {
-    fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { answers: BufReader::new(stream.try_clone().unwrap()), stream }
-    }
+fn to(node: &Server) -> Answers {
+    Answers::of(Stream::to_port(node.listen()))
+}
 
-    fn send(&mut self, bytes: &str) {
-        // The node may have closed it already: then no answer comes.
-        let _ = self.stream.write_all(bytes.as_bytes());
-    }
+fn send(wire: &mut Answers, bytes: &str) {
+    wire.stream().send(bytes.as_bytes(), usize::MAX);
+}
 
-    /// The next answer; `HEAD` has no body.
-    fn answer(&mut self, to: &str) -> Answer {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            let count = self.answers.read_line(&mut line).unwrap_or(0);
-            let line = line.trim_end().to_owned();
-            if count == 0 || line.is_empty() {
-                break;
-            }
-            lines.push(line);
-        }
-        let Some(first) = lines.first() else {
-            return Answer { status: 0, headers: Vec::new(), id: String::new(), body: String::new() };
-        };
-        let status = first.split(' ').nth(1).unwrap().parse().unwrap();
-        let of = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-        let length = of("content-length: ").map_or(0, |length| length.parse().unwrap());
-        let mut body = vec![0; if to.starts_with("HEAD") { 0 } else { length }];
-        self.answers.read_exact(&mut body).unwrap();
-        // Moments differ between two nodes, and so may tags and lengths of bodies that have any; the bodies are compared.
-        let differs = ["date", "x-request-id", "ratelimit", "location", "connection", "etag", "content-length"];
-        let mut headers: Vec<String> = lines[1..].to_vec();
-        headers.retain(|line| !differs.iter().any(|name| line.starts_with(&format!("{name}: "))));
-        headers.sort();
-        Answer { status, headers, id: of("x-request-id: ").unwrap_or_default(), body: without_ids(&body) }
-    }
+/// The next answer, to this request.
+#[track_caller]
+fn answer(wire: &mut Answers, to: &str) -> Plain {
+    let kind = if to.starts_with("HEAD") { To::Head } else { To::Other };
+    let Some(answer) = wire.next(kind).expect("an answer or the end") else {
+        return Plain { status: 0, headers: Vec::new(), id: String::new(), body: String::new() };
+    };
+    let id = answer.header("x-request-id").unwrap_or_default().to_owned();
+    // Moments differ between two nodes, and so may tags and lengths of bodies that have any; the bodies are compared.
+    let differs = ["date", "x-request-id", "ratelimit", "location", "connection", "etag", "content-length"];
+    let mut headers = answer.headers;
+    headers.retain(|(name, _)| !differs.contains(&name.as_str()));
+    headers.sort();
+    Plain { status: answer.status, headers, id, body: without_ids(&answer.body) }
 }
 
 /// A body without what two nodes cannot agree about: ids and moments.
@@ -145,18 +117,18 @@ fn requests() -> Vec<String> {
 #[test]
 fn both_ways_answer_alike() {
     let nodes = [node(&["http.fast_lane=true"]), node(&["http.fast_lane=false"])];
-    let mut wires = nodes.each_ref().map(|node| Wire::to(node.listen()));
+    let mut wires = nodes.each_ref().map(to);
     for sent in requests() {
         let answers = [0, 1].map(|at| {
-            wires[at].send(&sent);
-            let answer = wires[at].answer(&sent);
-            if answer.status != 0 {
-                return Answer { id: String::new(), ..answer };
+            send(&mut wires[at], &sent);
+            let first = answer(&mut wires[at], &sent);
+            if first.status != 0 {
+                return Plain { id: String::new(), ..first };
             }
             // actix-web ends the connection behind a body that nobody read.
-            wires[at] = Wire::to(nodes[at].listen());
-            wires[at].send(&sent);
-            Answer { id: String::new(), ..wires[at].answer(&sent) }
+            wires[at] = to(&nodes[at]);
+            send(&mut wires[at], &sent);
+            Plain { id: String::new(), ..answer(&mut wires[at], &sent) }
         });
         assert_ne!(answers[0].status, 0, "{sent}");
         assert_eq!(answers[0], answers[1], "{sent}");
@@ -185,11 +157,9 @@ fn a_pipeline_is_answered_in_its_order() {
         seats(8),
     ];
     for piece in [usize::MAX, 1, 100] {
-        let mut wire = Wire::to(node.listen());
-        for part in sent.concat().as_bytes().chunks(piece.min(10_000)) {
-            wire.send(str::from_utf8(part).unwrap());
-        }
-        let answers: Vec<Answer> = sent.iter().map(|sent| wire.answer(sent)).collect();
+        let mut wire = to(&node);
+        wire.stream().send(sent.concat().as_bytes(), piece);
+        let answers: Vec<Plain> = sent.iter().map(|sent| answer(&mut wire, sent)).collect();
         let ids: Vec<&str> = answers.iter().map(|answer| answer.id.as_str()).collect();
         assert_eq!(ids, ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"]);
         let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
@@ -203,20 +173,20 @@ fn every_request_of_a_connection_has_deadlines() {
     let node = node(&["http.head_timeout=300ms", "http.body_timeout=300ms", "http.keep_alive=1s"]);
     let whole = request("GET", "/v1/events/lane", "", "");
     let begun = || {
-        let mut wire = Wire::to(node.listen());
-        wire.send(&whole);
-        assert_eq!(wire.answer(&whole).status, 200);
+        let mut wire = to(&node);
+        send(&mut wire, &whole);
+        assert_eq!(answer(&mut wire, &whole).status, 200);
         wire
     };
     let mut half_head = begun();
-    half_head.send(&whole[..20]);
+    send(&mut half_head, &whole[..20]);
     let mut half_body = begun();
     let hold = request("POST", "/v1/events/lane/holds", "", "{}");
-    half_body.send(&hold[..hold.len() - 1]);
+    send(&mut half_body, &hold[..hold.len() - 1]);
     let mut idle = begun();
-    let mut silent = Wire::to(node.listen());
+    let mut silent = to(&node);
     for (wire, status) in [(&mut half_head, 408), (&mut half_body, 408), (&mut idle, 0), (&mut silent, 0)] {
-        assert_eq!(wire.answer("").status, status);
-        assert_eq!(wire.answer("").status, 0, "the connection has ended");
+        assert_eq!(answer(wire, "").status, status);
+        assert_eq!(answer(wire, "").status, 0, "the connection has ended");
     }
 }
