@@ -13,7 +13,7 @@ use actors::ids::EventId;
 use actors::money::Currency;
 use actors::time::{Millis, Span};
 use divan::{Bencher, black_box};
-use stampede::board::{Board, Pace, Settings};
+use stampede::board::{Board, Pace, Settings, Subject};
 use stampede::encoding::Encoding;
 
 const SEATS: u32 = 10_000;
@@ -102,7 +102,7 @@ fn fold_1000_changes(bencher: Bencher<'_, '_>) {
 fn finished_availability(bencher: Bencher<'_, '_>) {
     let (board, _) = concert(60);
     let event = event();
-    bencher.bench_local(|| board.availability(black_box(&event)));
+    bencher.bench_local(|| board.answer(Subject::Availability(black_box(&event))));
 }
 
 /// One change, then availability of so many blocks is made anew, without compression.
@@ -133,7 +133,7 @@ fn render(bencher: Bencher<'_, '_>, blocks: u32, encoding: Encoding) {
             clock.fetch_add(1, Ordering::Relaxed);
         })
         .bench_local_values(|()| {
-            let answer = board.availability(&event).expect("the event is there");
+            let answer = board.answer(Subject::Availability(&event)).expect("the event is there");
             answer.variant(encoding).body.len()
         });
 }
@@ -149,7 +149,7 @@ fn render_seats_of_10000(bencher: Bencher<'_, '_>) {
             board.publish(vec![change(&block, seq)]);
             clock.fetch_add(1, Ordering::Relaxed);
         })
-        .bench_local_values(|()| board.seats(&event, &block.block).map(|seats| seats.version));
+        .bench_local_values(|()| board.answer(Subject::Seats(&event, &block.block)).map(|seats| seats.version));
 }
 
 /// The text of one change for live sessions.

@@ -51,7 +51,7 @@ pub use names::SeatNames;
 pub use observer::{Observer, Served, Silent};
 pub use pages::{LIMIT_DEFAULT, LIMIT_MAX, PAGES_MAX};
 pub use ring::{CHANGES_MAX, SEATS_MAX};
-pub use serve::Missing;
+pub use serve::{Missing, Source, Subject};
 pub use watch::{Inbox, Watch};
 
 /// Reads the time; [`crate::clock::now`] outside tests.

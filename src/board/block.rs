@@ -4,7 +4,7 @@
 //! follows (a bounded number) and waits for a whole picture.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use actors::address::BlockRef;
@@ -33,6 +33,8 @@ pub struct Block {
     state: RwLock<State>,
     /// As in `state`, for searches over many blocks.
     free: AtomicU32,
+    /// One more than `seq` in `state`; 0 before there was a picture. For readers, who meet no lock.
+    heard: AtomicU64,
     watches: ArcSwap<Vec<Arc<Watch>>>,
     texts: Mutex<Texts>,
     pub(super) names: OnceLock<Arc<SeatNames>>,
@@ -75,6 +77,7 @@ impl Block {
             at,
             state: RwLock::default(),
             free: AtomicU32::new(0),
+            heard: AtomicU64::new(0),
             watches: ArcSwap::default(),
             texts: Mutex::default(),
             names: OnceLock::new(),
@@ -105,7 +108,12 @@ impl Block {
     /// The number of the last change folded in.
     #[must_use]
     pub fn seq(&self) -> u64 {
-        self.read().seq
+        self.heard.load(Ordering::Acquire).saturating_sub(1)
+    }
+
+    /// Whether there was a picture of it.
+    pub(super) fn is_known(&self) -> bool {
+        self.heard.load(Ordering::Acquire) > 0
     }
 
     /// From now on `watch` hears of every change.
@@ -205,6 +213,7 @@ impl Block {
 
     fn publish(&self, state: RwLockWriteGuard<'_, State>) {
         self.free.store(state.counts.free, Ordering::Relaxed);
+        self.heard.store(state.seq + 1, Ordering::Release);
         drop(state);
         for watch in self.watches.load().iter() {
             watch.mark();

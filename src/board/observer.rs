@@ -27,9 +27,9 @@ impl Served {
 
 /// Called on arbiters and HTTP workers; must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// A public answer was handed out.
-    fn served(&self, how: Served) {
-        let _ = how;
+    /// Public answers were handed out, so many and all in this way.
+    fn served(&self, how: Served, times: u64) {
+        let _ = (how, times);
     }
 
     /// A numbered change did not follow the one before: the block's picture is asked for.

@@ -29,9 +29,10 @@ struct Counting {
 }
 
 impl Observer for Counting {
-    fn served(&self, how: Served) {
-        self.served.fetch_add(1, Ordering::SeqCst);
-        self.rendered.fetch_add(usize::from(how == Served::Rendered), Ordering::SeqCst);
+    fn served(&self, how: Served, times: u64) {
+        let times = usize::try_from(times).unwrap();
+        self.served.fetch_add(times, Ordering::SeqCst);
+        self.rendered.fetch_add(if how == Served::Rendered { times } else { 0 }, Ordering::SeqCst);
     }
 
     fn gap(&self, block: &BlockRef) {
@@ -58,19 +59,19 @@ fn said(rendered: &Rendered) -> Value {
 }
 
 fn availability(board: &Board) -> Value {
-    said(&board.availability(&EVENT.into()).unwrap())
+    said(&board.answer(Subject::Availability(&EVENT.into())).unwrap())
 }
 
 /// The seats of block `A` and the number of the last change in them.
 fn seats(board: &Board) -> (u64, Vec<u8>) {
-    let rendered = board.seats_bytes(&EVENT.into(), &"A".into()).unwrap();
+    let rendered = board.answer(Subject::SeatsBytes(&EVENT.into(), &"A".into())).unwrap();
     (rendered.version, rendered.variant(Encoding::Identity).body.to_vec())
 }
 
 #[test]
 fn an_event_is_described_with_its_places_and_prices() {
     let (board, ..) = concert();
-    let event = said(&board.event_answer(&EVENT.into()).unwrap());
+    let event = said(&board.answer(Subject::Event(&EVENT.into())).unwrap());
     assert_eq!(event["status"], "on_sale");
     assert_eq!(event["starts_at"], "2027-06-12T19:00:00Z");
     assert_eq!(event["on_sale_at"], Value::Null);
@@ -86,7 +87,7 @@ fn an_event_is_described_with_its_places_and_prices() {
             "price": {"amount": 7000, "currency": "EUR"}})
     );
     assert_eq!(availability(&board)["free"], 6000);
-    assert_eq!(board.event_answer(&"other".into()).unwrap_err(), Missing::Event);
+    assert_eq!(board.answer(Subject::Event(&"other".into())).unwrap_err(), Missing::Event);
     assert_eq!(board.layout(&EVENT.into(), &"Z".into()).unwrap_err(), Missing::Block);
 }
 
@@ -111,7 +112,7 @@ fn a_change_shows_in_seats_and_counts() {
     assert_eq!(seats(&board), (2, pack(owner.seats.iter().copied())));
     assert_eq!(availability(&board)["blocks"][0]["held"], 1);
     assert_eq!(availability(&board)["blocks"][0]["sold"], 1);
-    let seats = said(&board.seats(&EVENT.into(), &"A".into()).unwrap());
+    let seats = said(&board.answer(Subject::Seats(&EVENT.into(), &"A".into())).unwrap());
     assert_eq!((&seats["event"], &seats["block"], &seats["seq"]), (&json!(EVENT), &json!("A"), &json!(2)));
     assert!(seats["seats"].as_str().unwrap().starts_with("AAAAACQA"));
 }
@@ -129,7 +130,7 @@ fn places_of_a_standing_block_are_counted() {
         floor.texts_after(0).unwrap(),
         [r#"{"type":"change","block":"FLOOR","seq":1,"seats":[],"free":4998,"held":2,"sold":0,"blocked":0}"#]
     );
-    let seats = said(&board.seats(&EVENT.into(), &"FLOOR".into()).unwrap());
+    let seats = said(&board.answer(Subject::Seats(&EVENT.into(), &"FLOOR".into())).unwrap());
     assert_eq!(seats, json!({"event": EVENT, "block": "FLOOR", "seq": 1, "seats": ""}));
 }
 
@@ -145,7 +146,7 @@ fn a_thousand_readers_cost_one_rendering() {
     board.publish(vec![owner.set([1], SeatState::Held)]);
     std::thread::scope(|threads| {
         for _ in 0..8 {
-            threads.spawn(|| (0..125).for_each(|_| drop(board.availability(&EVENT.into()))));
+            threads.spawn(|| (0..125).for_each(|_| drop(board.answer(Subject::Availability(&EVENT.into())))));
         }
     });
     assert_eq!(observer.rendered(), 2);
@@ -190,11 +191,11 @@ fn after_a_quiet_time_a_burst_is_up_to_date_at_once() {
 fn versions_grow_and_etags_tell_answers_apart() {
     let (board, clock, _) = concert();
     let mut owner = Owner::new("A", 1000);
-    let mut last = board.availability(&EVENT.into()).unwrap();
+    let mut last = board.answer(Subject::Availability(&EVENT.into())).unwrap();
     for seat in 0..5 {
         board.publish(vec![owner.set([seat], SeatState::Held)]);
         clock.advance(Span(50));
-        let next = board.availability(&EVENT.into()).unwrap();
+        let next = board.answer(Subject::Availability(&EVENT.into())).unwrap();
         assert!(next.version > last.version);
         for encoding in Encoding::ALL {
             assert_ne!(next.variant(encoding).etag, last.variant(encoding).etag);
@@ -205,6 +206,43 @@ fn versions_grow_and_etags_tell_answers_apart() {
 }
 
 #[test]
+fn a_source_knows_whether_it_would_give_the_same_again() {
+    let (board, clock, observer) = concert();
+    let mut owner = Owner::new("A", 1000);
+    let (event, block) = (EVENT.into(), "A".into());
+    for subject in [Subject::Availability(&event), Subject::Seats(&event, &block), Subject::SeatsBytes(&event, &block)]
+    {
+        let source = board.source(subject).unwrap();
+        let given = board.answer_of(&source).unwrap();
+        let again = |given: &Arc<Rendered>| board.still_gives(&source, given, board.now());
+        assert!(again(&given) && Arc::ptr_eq(&given, &board.answer(subject).unwrap()));
+        board.publish(vec![owner.set([owner.seq as u32], SeatState::Held)]);
+        assert!(again(&given), "not to be rendered yet");
+        clock.advance(Span(50));
+        assert!(!again(&given));
+        let next = board.answer_of(&source).unwrap();
+        assert!(again(&next) && !again(&given) && next.version > given.version);
+        clock.advance(Span(50));
+    }
+    let served = observer.served.load(Ordering::SeqCst);
+    board.sent_again(7);
+    assert_eq!(observer.served.load(Ordering::SeqCst), served + 7);
+}
+
+#[test]
+fn a_source_is_worth_nothing_once_the_event_is_described_anew() {
+    let (board, _, _) = concert();
+    let (event, floor) = (EVENT.into(), "FLOOR".into());
+    let source = board.source(Subject::Seats(&event, &floor)).unwrap();
+    let given = board.answer_of(&source).unwrap();
+    let mut without = description(EVENT, vec![seated("A", 25, 40)]);
+    without.revision = 3;
+    board.publish(vec![Feed::Event(Box::new(without))]);
+    assert!(!board.still_gives(&source, &given, board.now()));
+    assert_eq!(board.source(Subject::Seats(&event, &floor)).err(), Some(Missing::Block));
+}
+
+#[test]
 fn a_sale_opens_by_the_clock_alone() {
     let (board, clock) = fixture::board(Arc::new(Silent));
     let mut event = description(EVENT, vec![seated("A", 1, 10)]);
@@ -212,7 +250,7 @@ fn a_sale_opens_by_the_clock_alone() {
     board.publish(opening(&event));
     let status = |board: &Board| {
         let list = said(&board.event_list(None, LIMIT_DEFAULT));
-        let event = said(&board.event_answer(&EVENT.into()).unwrap());
+        let event = said(&board.answer(Subject::Event(&EVENT.into())).unwrap());
         assert_eq!(event["on_sale_at"], "1970-01-01T00:16:50Z");
         assert_eq!(list["items"][0]["status"], event["status"]);
         assert_eq!(availability(board)["status"], event["status"]);
@@ -277,7 +315,7 @@ fn a_block_that_is_being_created_is_free_and_one_that_is_not_known_is_not_answer
     assert_eq!(availability(&board)["status"], "scheduled");
     event.ready = true;
     board.publish(vec![Feed::Event(Box::new(event))]);
-    assert_eq!(board.seats(&EVENT.into(), &"A".into()).unwrap_err(), Missing::Seats);
+    assert_eq!(board.answer(Subject::Seats(&EVENT.into(), &"A".into())).unwrap_err(), Missing::Seats);
 }
 
 #[test]

@@ -12,12 +12,13 @@ mod connection;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod head;
+mod memo;
 mod reads;
 mod slow;
 mod watch;
 mod write;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
@@ -44,13 +45,16 @@ use crate::config;
 use asks::Ask;
 use connection::Connection;
 use head::{Head, Method};
-use reads::Read;
+use memo::Memo;
+use reads::{Read, Tally};
 use slow::{Home, Lent, Loan};
 use watch::{SWEEP, Watches};
 use write::Date;
 
 /// Bytes that one read takes at most.
 const READ_SIZE: usize = 64 * 1024;
+/// Sweeps after which a head that did not come again is forgotten.
+const MEMO_SWEEPS: u32 = 10;
 /// How long a client may take to see the end of a connection that the slow way closes.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -63,6 +67,9 @@ struct Worker {
     /// Whether answers differ by the origin of a page.
     tells_origins: bool,
     date: Date,
+    memo: RefCell<Memo>,
+    /// Batches of reads so far.
+    batches: Cell<u64>,
     watches: Watches,
     slow: Slow,
     /// Room for one read, and for its answers.
@@ -76,9 +83,9 @@ impl Worker {
         Self {
             meter: Meter::new(&state.metrics),
             reads: reads::Counters {
-                event: of("get", "/v1/events/{event}"),
-                availability: of("get", "/v1/events/{event}/availability"),
-                seats: of("get", "/v1/events/{event}/blocks/{block}/seats"),
+                event: Tally::new(of("get", "/v1/events/{event}")),
+                availability: Tally::new(of("get", "/v1/events/{event}/availability")),
+                seats: Tally::new(of("get", "/v1/events/{event}/blocks/{block}/seats")),
             },
             asks: asks::Counters {
                 hold: of("post", "/v1/events/{event}/holds"),
@@ -87,6 +94,8 @@ impl Worker {
             },
             tells_origins: !state.config.http.cors_origins.is_empty(),
             date: Date::new(),
+            memo: RefCell::new(Memo::new()),
+            batches: Cell::new(0),
             watches: Watches::new(),
             slow,
             received: Cell::new(vec![0; READ_SIZE]),
@@ -200,14 +209,17 @@ async fn accept(worker: Rc<Worker>, stream: TcpStream) -> Result<(), Infallible>
     Ok(())
 }
 
-/// Sweeps deadlines and reads the clock for `date`, until the worker's thread ends.
+/// Sweeps deadlines, reads the clock for `date` and forgets what nobody asks for, until the worker's thread ends.
 async fn keep_time(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for sweep in 1_u32.. {
         ticks.tick().await;
         worker.date.refresh();
         worker.watches.sweep();
+        if sweep.is_multiple_of(MEMO_SWEEPS) {
+            worker.memo.borrow_mut().forget_unused();
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::pages::Page;
 use super::problem::{Code, Problem};
 use crate::board::answers::{AvailabilityAnswer, EventAnswer, LayoutAnswer, ListAnswer, SeatsAnswer};
-use crate::board::{Board, Missing, Rendered};
+use crate::board::{Board, Missing, Rendered, Subject};
 use crate::encoding::negotiate;
 
 /// The number of the last change that the seats contain, for readers of the bytes.
@@ -64,7 +64,7 @@ pub(super) async fn event(
     request: HttpRequest,
     event: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    answer(&request, &*board.event_answer(&EventId::from(event.as_str())).map_err(missing)?)
+    answer(&request, &*board.answer(Subject::Event(&EventId::from(event.as_str()))).map_err(missing)?)
 }
 
 /// Free places of an event, by block.
@@ -86,7 +86,7 @@ pub(super) async fn availability(
     request: HttpRequest,
     event: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    answer(&request, &*board.availability(&EventId::from(event.as_str())).map_err(missing)?)
+    answer(&request, &*board.answer(Subject::Availability(&EventId::from(event.as_str()))).map_err(missing)?)
 }
 
 /// Where the places of a block are. Never changes.
@@ -138,11 +138,11 @@ pub(super) async fn seats(
     at: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (event, block) = ids(&at);
-    let seats = match wants_bytes(joined(request.headers(), ACCEPT).as_deref()) {
-        true => board.seats_bytes(&event, &block),
-        false => board.seats(&event, &block),
+    let subject = match wants_bytes(joined(request.headers(), ACCEPT).as_deref()) {
+        true => Subject::SeatsBytes(&event, &block),
+        false => Subject::Seats(&event, &block),
     };
-    let seats = seats.map_err(missing)?;
+    let seats = board.answer(subject).map_err(missing)?;
     let mut response = answer(&request, &seats)?;
     response.headers_mut().insert(BLOCK_SEQ, HeaderValue::from(seats.version));
     Ok(response)

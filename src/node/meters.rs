@@ -99,10 +99,10 @@ impl journal::Observer for Meters {
 }
 
 impl board::Observer for Meters {
-    fn served(&self, how: Served) {
+    fn served(&self, how: Served, times: u64) {
         match how {
-            Served::Hit | Served::Stale => self.answers.hits.inc(),
-            Served::Rendered => self.answers.misses.inc(),
+            Served::Hit | Served::Stale => self.answers.hits.inc_by(times),
+            Served::Rendered => self.answers.misses.inc_by(times),
         };
     }
 

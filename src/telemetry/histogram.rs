@@ -76,11 +76,11 @@ impl Histogram {
         Histogram { bounds, per_unit, shards: Arc::default() }
     }
 
-    fn observe(&self, value: u64) {
+    fn observe(&self, value: u64, times: u64) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         let shard = &self.shards[SHARD.with(|shard| *shard)];
-        shard.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        shard.sum.fetch_add(value, Ordering::Relaxed);
+        shard.buckets[bucket].fetch_add(times, Ordering::Relaxed);
+        shard.sum.fetch_add(value.saturating_mul(times), Ordering::Relaxed);
     }
 
     fn count(&self) -> u64 {
@@ -148,7 +148,12 @@ histogram! {
 impl Durations {
     /// Counts one.
     pub fn observe(&self, took: Duration) {
-        self.0.observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.observe_many(took, 1);
+    }
+
+    /// Counts several that took equally long.
+    pub fn observe_many(&self, took: Duration, times: u64) {
+        self.0.observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), times);
     }
 }
 
@@ -160,6 +165,6 @@ histogram! {
 impl Sizes {
     /// Counts one.
     pub fn observe(&self, size: usize) {
-        self.0.observe(size as u64);
+        self.0.observe(size as u64, 1);
     }
 }

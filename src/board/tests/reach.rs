@@ -6,8 +6,8 @@ use super::*;
 fn answers_say_how_old_they_are_while_an_owner_is_out_of_reach() {
     let (board, clock, observer) = concert();
     let home = Address::Block(at(EVENT, "A")).shard(64);
-    let json = |board: &Board| said(&board.seats(&EVENT.into(), &"A".into()).unwrap());
-    let event = |board: &Board| said(&board.event_answer(&EVENT.into()).unwrap());
+    let json = |board: &Board| said(&board.answer(Subject::Seats(&EVENT.into(), &"A".into())).unwrap());
+    let event = |board: &Board| said(&board.answer(Subject::Event(&EVENT.into())).unwrap());
     let fresh = (availability(&board), json(&board), event(&board));
     assert!([&fresh.0, &fresh.1, &fresh.2].iter().all(|answer| answer.get("stale").is_none()), "{fresh:?}");
     board.set_reachable(home, false);
@@ -37,7 +37,7 @@ fn an_event_is_as_old_as_the_oldest_of_its_parts_and_a_block_as_old_as_itself() 
     assert_ne!(desk, block);
     board.set_reachable(desk, false);
     clock.advance(Span(1000));
-    let seats = |board: &Board| said(&board.seats(&EVENT.into(), &"A".into()).unwrap());
+    let seats = |board: &Board| said(&board.answer(Subject::Seats(&EVENT.into(), &"A".into())).unwrap());
     assert_eq!((availability(&board)["age_ms"].clone(), seats(&board).get("stale")), (json!(1000), None));
     board.set_reachable(block, false);
     clock.advance(Span(1000));

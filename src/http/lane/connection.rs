@@ -21,9 +21,10 @@ use super::super::problem::{Code, Problem};
 use super::super::request_id::{self, REQUEST_ID};
 use super::asks::{self, Ask, Turn};
 use super::head::{self, Head, Method};
+use super::reads::Batch;
 use super::slow::{Home, Lent, Returned};
 use super::watch::Watch;
-use super::{Hot, Worker, hot, reads, write};
+use super::{Hot, Worker, hot, write};
 
 /// Asks of one connection under way at a time.
 const TURNS_MAX: usize = 16;
@@ -191,11 +192,23 @@ impl Connection {
     /// Answers the requests that these bytes begin with, as many as can be answered at once; how many bytes they were, and
     /// what stands in the way of more.
     fn answer(&mut self, cx: &mut Context<'_>, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Stop) {
+        let worker = self.worker.clone();
+        let mut batch = Batch::new(&worker);
         let mut used = 0;
         loop {
             let left = &bytes[used..];
             if left.is_empty() {
                 return (used, Stop::Unread(Waiting::Idle));
+            }
+            if out.len() > OUT_MAX {
+                return (used, Stop::Blocked);
+            }
+            if self.may_read()
+                && let Some(length) = batch.repeat(left, out)
+            {
+                used += length;
+                self.waiting = Waiting::Nothing;
+                continue;
             }
             let head = match head::read(left) {
                 head::Read::Ordinary(head) => head,
@@ -204,16 +217,13 @@ impl Connection {
                 }
                 head::Read::Partial | head::Read::Unusual => return (used, Stop::Slow(Lent::Connection)),
             };
-            if out.len() > OUT_MAX {
-                return (used, Stop::Blocked);
-            }
             let whole = head.length + head.body;
             let Some(hot) = self.hot(&head) else { return (used, Stop::Slow(Lent::Request(whole))) };
             if left.len() < whole {
                 return (used, Stop::Unread(Waiting::Body));
             }
             match hot {
-                Hot::Read(what) if self.turns.is_empty() => reads::answer(&self.worker, what, &head, out),
+                Hot::Read(what) if self.turns.is_empty() => batch.answer(what, &head, &left[..whole], out),
                 Hot::Ask(ask) if self.may_join(ask) => self.ask(cx, ask, &head, &left[head.length..whole], out),
                 Hot::Read(_) | Hot::Ask(_) => return (used, Stop::Blocked),
             }
@@ -227,6 +237,11 @@ impl Connection {
         let limits = self.worker.limits();
         let fits = head.length <= limits.head_max.as_usize() && head.body <= BODY_MAX.min(limits.body_max.as_usize());
         if fits && head.is_plain && self.worker.state.readiness.is_open() { hot(head) } else { None }
+    }
+
+    /// Whether a read may be answered before it is known to be one.
+    fn may_read(&self) -> bool {
+        self.turns.is_empty() && self.worker.state.readiness.is_open()
     }
 
     /// Whether an ask may be made while those before it are under way: only holds behind holds.

@@ -12,7 +12,8 @@ use super::super::around::is_host;
 const HEADERS_MAX: usize = 32;
 /// Most digits of a length: more is nobody's body.
 const LENGTH_DIGITS_MAX: usize = 10;
-const END: &[u8] = b"\r\n\r\n";
+/// The end of a head.
+pub(super) const END: &[u8] = b"\r\n\r\n";
 
 /// What the bytes begin with.
 #[derive(Debug)]

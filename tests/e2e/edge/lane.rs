@@ -168,6 +168,68 @@ fn a_pipeline_is_answered_in_its_order() {
     }
 }
 
+/// Whoever polls sends the same bytes again and again, and gets what is true now each time.
+#[test]
+fn the_same_bytes_get_the_answer_of_the_moment() {
+    let node = node(&[]);
+    let ann = format!("content-type: application/json\r\nauthorization: Bearer {}\r\n", token("ann"));
+    let mut wire = to(&node);
+    let mut ask = |sent: &str| {
+        send(&mut wire, sent);
+        answer(&mut wire, sent)
+    };
+    let free = |answer: &Plain| serde_json::from_str::<Value>(&answer.body).expect("JSON")["blocks"][0]["free"].clone();
+    let polls = [
+        request("GET", "/v1/events/lane/availability", "", ""),
+        request("GET", "/v1/events/lane/availability", "accept: */*\r\n", ""),
+    ];
+    let mut ids = std::collections::HashSet::new();
+    for seat in 1..=6 {
+        let hold = request("POST", "/v1/events/lane/holds", &ann, &format!(r#"{{"block":"A","seats":["1-{seat}"]}}"#));
+        assert_eq!(ask(&hold).status, 201);
+        // Rendered at most so often, so the change may take a moment; it must come, and stay.
+        node.client()
+            .await_that("/v1/events/lane/availability", |answer| answer.json()["blocks"][0]["free"] == 40 - seat);
+        for poll in polls.iter().cycle().take(8) {
+            let answer = ask(poll);
+            assert_eq!((answer.status, free(&answer)), (200, Value::from(40 - seat)));
+            assert!(ids.insert(answer.id), "every answer has an id of its own");
+        }
+    }
+    let head = request("HEAD", "/v1/events/lane/availability", "", "");
+    let whole = ask(&polls[0]);
+    for _ in 0..4 {
+        let answer = ask(&head);
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+        assert_eq!(answer.headers, whole.headers);
+    }
+    assert_eq!(ask(&request("GET", "/v1/events/lane/availability", "x-request-id: mine\r\n", "")).id, "mine");
+    assert_eq!(ask(&request("GET", "/v1/events/lane/availability", "x-request-id: other\r\n", "")).id, "other");
+}
+
+/// Answers that are sent again are counted like any other.
+#[test]
+fn every_read_is_counted_once() {
+    let node = node(&[]);
+    let counted = || {
+        let metrics = node.client().get("/metrics").text();
+        let line = |line: &&str| line.starts_with("stampede_http_request_duration_seconds_count");
+        let of = |line: &&str| {
+            line.contains(r#"route="/v1/events/{event}/availability""#) && line.contains(r#"status="2xx""#)
+        };
+        let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        metrics.lines().filter(line).filter(of).filter_map(count).sum::<u64>()
+    };
+    let before = counted();
+    let poll = request("GET", "/v1/events/lane/availability", "", "");
+    let mut wire = to(&node);
+    send(&mut wire, &poll.repeat(100));
+    for _ in 0..100 {
+        assert_eq!(answer(&mut wire, &poll).status, 200);
+    }
+    assert_eq!(counted() - before, 100);
+}
+
 #[test]
 fn every_request_of_a_connection_has_deadlines() {
     let node = node(&["http.head_timeout=300ms", "http.body_timeout=300ms", "http.keep_alive=1s"]);
