@@ -4,6 +4,7 @@
 //! Owns how many are under way at once. It retries nothing: the desk that asked does, by its own clock. Words for
 //! mails are in [`crate::notices`], the provider in [`crate::gateway`].
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use actors::address::Address;
@@ -168,14 +169,15 @@ impl Shared {
     fn ticket(&self, letter: &Letter, block: &str, seat: Option<String>, place: u16) -> TicketLine {
         let id = TicketId { order: letter.order, place }.to_string();
         let claims = TicketClaims {
-            event: letter.event.to_string(),
-            block: block.to_owned(),
-            seat: seat.clone(),
-            order: letter.order.to_string(),
-            ticket: id.clone(),
+            event: letter.event.as_str().into(),
+            block: block.into(),
+            seat: seat.as_deref().map(Cow::from),
+            order: letter.order.to_string().into(),
+            ticket: id.as_str().into(),
             iat: None,
         };
-        TicketLine { id, block: block.to_owned(), seat, token: self.tickets.sign(&claims) }
+        let token = self.tickets.sign(&claims);
+        TicketLine { id, block: block.to_owned(), seat, token }
     }
 }
 
