@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::book::Order;
 use super::seek::Seeks;
-use super::{Change, Command, Line, OrderView, Reply, Settlement, State};
+use super::{Change, Command, Line, Reply, Settlement, State};
 use crate::address::Address;
 use crate::block::{HoldState, HoldView};
 use crate::feed::Feed;
@@ -58,8 +58,9 @@ impl OrderDesk {
         }
     }
 
-    /// Records a fact about an order; when that brings it into another state, sends what it is owed there.
-    fn advance(&self, at: Moment<'_>, id: OrderId, change: Change, out: &mut Outbox<Change>) -> OrderView {
+    /// Records a fact about an order; when that brings it into another state, sends what it is owed there. The order as it
+    /// is then.
+    fn advance(&self, at: Moment<'_>, id: OrderId, change: Change, out: &mut Outbox<Change>) -> Order {
         let before = &self.orders[&id];
         let mut after = Order::clone(before);
         after.fold(&change);
@@ -67,7 +68,7 @@ impl OrderDesk {
             after.send_debts(id, at.policy.payment_extension, out);
         }
         out.change(change);
-        after.view(id)
+        after
     }
 
     fn place(
@@ -155,7 +156,7 @@ impl OrderDesk {
         match order.state {
             State::PaymentFailed if order.pay_by().is_some_and(|until| at.now < until) => {
                 let change = Change::PaidAgain { order: id, payment, token, due: at.now + at.policy.resend_min };
-                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+                Ok(Reply::Order(Box::new(self.advance(at, id, change, out).view(id))))
             }
             State::PaymentFailed | State::Expired => Err(Refusal::HoldExpired),
             State::Placed | State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
@@ -177,7 +178,7 @@ impl OrderDesk {
             State::Placed | State::PaymentFailed => {
                 let due = at.now + at.policy.resend_min;
                 let change = Change::Ended { order: id, state: State::Cancelled, due };
-                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+                Ok(Reply::Order(Box::new(self.advance(at, id, change, out).view(id))))
             }
             State::Cancelled => Ok(Reply::Order(Box::new(order.view(id)))),
             State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
@@ -190,7 +191,7 @@ impl OrderDesk {
         match order.state {
             State::Paid => {
                 let change = Change::RefundBegun { order: id, reason: None, due: at.now + at.policy.resend_min };
-                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+                Ok(Reply::Order(Box::new(self.advance(at, id, change, out).view(id))))
             }
             State::Refunding | State::Refunded => Ok(Reply::Order(Box::new(order.view(id)))),
             State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
