@@ -25,6 +25,9 @@ const BATCH_MAX: usize = 512;
 /// costs as much CPU as ten letters, and keeps the journal's own sync waiting.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// Room for what a line has beside its text, and the same facts for programs, in bytes.
+const LINE_BYTES: usize = 512;
+
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
@@ -56,7 +59,8 @@ impl FileSink {
 impl Sink for FileSink {
     fn deliver<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), SinkError>> {
         async move {
-            let mut line = serde_json::to_vec(notice).map_err(|error| SinkError::permanent(error.to_string()))?;
+            let mut line = Vec::with_capacity(LINE_BYTES + 2 * notice.text.len());
+            serde_json::to_writer(&mut line, notice).map_err(|error| SinkError::permanent(error.to_string()))?;
             line.push(b'\n');
             if line.len() > LINE_BYTES_MAX {
                 return Err(SinkError::permanent("the notice is too long for the notices file"));

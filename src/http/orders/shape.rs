@@ -13,9 +13,16 @@ use utoipa::ToSchema;
 
 use super::super::State;
 use super::super::problem::Problem;
-use super::super::shapes::{MoneyAnswer, seat_name, time};
+use super::super::shapes::{MoneyAnswer, json_in, seat_name, time};
 use crate::board::SeatNames;
 use crate::tickets::{TicketClaims, TicketKey};
+
+/// Room for an order's answer without lines and tickets, in bytes.
+const ANSWER_BYTES: usize = 512;
+/// Room for one line.
+const LINE_BYTES: usize = 160;
+/// Room for one ticket with its token.
+const TICKET_BYTES: usize = 640;
 
 /// Who reads it. Tickets open doors: their tokens are the customer's alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +165,11 @@ pub(super) fn order<'a>(state: &State, view: &'a OrderView, audience: Audience) 
 }
 
 impl OrderAnswer<'_> {
+    /// As JSON.
+    pub(super) fn json(&self) -> Vec<u8> {
+        json_in(ANSWER_BYTES + LINE_BYTES * self.lines.len() + TICKET_BYTES * self.tickets.len(), self)
+    }
+
     /// Tells a buyer whose payment cannot be made at the moment that the seats are safe.
     pub(super) fn with_patience(mut self, state: &State, order: OrderState) -> Self {
         let paying = match order {
