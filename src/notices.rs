@@ -47,7 +47,25 @@ pub struct Notice {
     /// Plain text, lines separated by `\n`.
     pub text: String,
     /// The same facts for programs.
-    pub data: serde_json::Value,
+    pub data: Facts,
+}
+
+/// What a notice says, for programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Facts {
+    /// Of an order that was paid.
+    Paid {
+        /// The tickets.
+        tickets: Vec<TicketLine>,
+        /// What was paid.
+        total: Money,
+    },
+    /// Of an order whose money was given back.
+    Refunded {
+        /// What was given back.
+        amount: Money,
+    },
 }
 
 /// Why a notice was not delivered. It may have been all the same: a mail server's answer can be lost.

@@ -4,6 +4,7 @@
 //! Owns how many are under way at once. It retries nothing: the desk that asked does, by its own clock. Words for
 //! mails are in [`crate::notices`], the provider in [`crate::gateway`].
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use actors::address::Address;
@@ -28,8 +29,9 @@ use crate::tickets::{TicketClaims, TicketKey};
 /// Calls of the provider that are under way at once; more wait their turn.
 const CALLS_MAX: usize = 1024;
 
-/// Letters that are being delivered at once; more wait their turn.
-const LETTERS_MAX: usize = 64;
+/// Letters that are being delivered at once; more wait their turn. Enough for what comes while the notices file is synced
+/// once; how many mails are sent at once is the mail sink's own.
+const LETTERS_MAX: usize = 1024;
 
 /// The way out. Cheap to clone.
 #[derive(Clone)]
@@ -124,15 +126,16 @@ impl Shared {
     }
 
     fn write(&self, letter: &Letter) -> Notice {
-        let id = format!("ntc_{}_{}", letter.order, letter.kind.as_str());
+        let order = letter.order.to_string();
+        let id = format!("ntc_{order}_{}", letter.kind.as_str());
         let total = Money { amount: letter.total.amount, currency: letter.total.currency.as_str().to_owned() };
-        let (order, email, concert) = (letter.order.to_string(), letter.email.clone(), self.concert(letter));
+        let (email, concert) = (letter.email.clone(), self.concert(letter));
         match letter.kind {
             LetterKind::Confirmation => {
-                let tickets = self.tickets(letter);
-                notices::order_confirmation(&id, &OrderPaid { order, email, concert, total, tickets })
+                let tickets = self.tickets(letter, &order);
+                notices::order_confirmation(id, OrderPaid { order, email, concert, total, tickets })
             }
-            LetterKind::Refund => notices::refund(&id, &OrderRefunded { order, email, concert, amount: total }),
+            LetterKind::Refund => notices::refund(id, OrderRefunded { order, email, concert, amount: total }),
         }
     }
 
@@ -149,8 +152,8 @@ impl Shared {
         }
     }
 
-    fn tickets(&self, letter: &Letter) -> Vec<TicketLine> {
-        let mut lines = Vec::new();
+    fn tickets(&self, letter: &Letter, order: &str) -> Vec<TicketLine> {
+        let mut lines = Vec::with_capacity(letter.places.iter().map(|(_, claim)| claim.quantity() as usize).sum());
         for (block, claim) in &letter.places {
             let names = self.board.names(&letter.event, block);
             for nth in 0..claim.quantity() {
@@ -158,24 +161,30 @@ impl Shared {
                     Claim::Seats(seats) => names.as_ref().and_then(|names| names.name(seats[nth as usize])),
                     Claim::Standing(_) => None,
                 };
-                let seat = seat.map(|name| name.to_string());
-                lines.push(self.ticket(letter, block.as_str(), seat, lines.len() as u16));
+                let id = TicketId { order: letter.order, place: lines.len() as u16 };
+                let line = TicketLine {
+                    id: id.to_string(),
+                    block: block.as_str().to_owned(),
+                    seat: seat.map(|name| name.to_string()),
+                    token: String::new(),
+                };
+                lines.push(self.signed(line, letter.event.as_str(), order));
             }
         }
         lines
     }
 
-    fn ticket(&self, letter: &Letter, block: &str, seat: Option<String>, place: u16) -> TicketLine {
-        let id = TicketId { order: letter.order, place }.to_string();
-        let claims = TicketClaims {
-            event: letter.event.to_string(),
-            block: block.to_owned(),
-            seat: seat.clone(),
-            order: letter.order.to_string(),
-            ticket: id.clone(),
+    fn signed(&self, mut line: TicketLine, event: &str, order: &str) -> TicketLine {
+        let said = TicketClaims {
+            event: event.into(),
+            block: line.block.as_str().into(),
+            seat: line.seat.as_deref().map(Cow::from),
+            order: order.into(),
+            ticket: line.id.as_str().into(),
             iat: None,
         };
-        TicketLine { id, block: block.to_owned(), seat, token: self.tickets.sign(&claims) }
+        line.token = self.tickets.sign(&said);
+        line
     }
 }
 

@@ -1,25 +1,31 @@
 //! Signed tickets: made once an order is paid, verified by anybody who has the public key.
 //!
 //! A ticket token is a compact JWS (EdDSA, Ed25519) whose claims say which seat it opens. Signing is deterministic: the
-//! same claims always give the same token, so nothing about a token has to be stored. The private key never leaves this
-//! file. Whether a ticket was already used is known to the order desk, not here.
+//! same claims always give the same token, so nothing about a token has to be stored; what was signed a moment ago is
+//! remembered (`signed`). The private key never leaves this file. Whether a ticket was already used is known to the order
+//! desk, not here.
 
+mod signed;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding};
-use ed25519_dalek::{Signature, Signer as _, SigningKey};
+use ed25519_dalek::{Signature, SigningKey};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::TicketKeyPath;
+use signed::Signatures;
 
 /// Longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 2048;
@@ -30,18 +36,18 @@ const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// What a ticket says. The order of the fields is the order in the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TicketClaims {
+pub struct TicketClaims<'a> {
     /// The event's id.
-    pub event: String,
+    pub event: Cow<'a, str>,
     /// The block's id.
-    pub block: String,
+    pub block: Cow<'a, str>,
     /// The seat (`row-number`); none for standing places.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seat: Option<String>,
+    pub seat: Option<Cow<'a, str>>,
     /// The order's id.
-    pub order: String,
+    pub order: Cow<'a, str>,
     /// The ticket's id.
-    pub ticket: String,
+    pub ticket: Cow<'a, str>,
     /// Seconds since 1970 at which the order was paid, if the issuer wants to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
@@ -88,6 +94,9 @@ impl std::error::Error for TicketKeyError {}
 /// The key that signs tickets.
 pub struct TicketKey {
     key: SigningKey,
+    /// The same key once more, for signing.
+    signer: Ed25519KeyPair,
+    signed: Signatures,
     kid: String,
     header: String,
 }
@@ -133,7 +142,8 @@ impl TicketKey {
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, public(&key));
         let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(members));
         let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#));
-        TicketKey { key, kid, header }
+        let signer = Ed25519KeyPair::from_seed_unchecked(key.as_bytes()).expect("32 bytes are a secret");
+        TicketKey { key, signer, signed: Signatures::default(), kid, header }
     }
 
     /// The public key's id: its JWK thumbprint (RFC 7638).
@@ -147,23 +157,27 @@ impl TicketKey {
     /// # Panics
     /// Never: the claims are texts and numbers, which always have a JSON form.
     #[must_use]
-    pub fn sign(&self, claims: &TicketClaims) -> String {
+    pub fn sign(&self, claims: &TicketClaims<'_>) -> String {
         let claims = serde_json::to_vec(claims).expect("claims are texts and numbers");
         let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 92);
         token.push_str(&self.header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-        let signature = self.key.sign(token.as_bytes());
+        let signature = self.signed.of(token.as_bytes(), || self.signature(token.as_bytes()));
         token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature.to_bytes(), &mut token);
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token
+    }
+
+    fn signature(&self, message: &[u8]) -> signed::Bytes {
+        self.signer.sign(message).as_ref().try_into().expect("a signature has 64 bytes")
     }
 
     /// What a token says, if we signed it.
     ///
     /// # Errors
     /// Any [`TicketError`]. Claims are looked at only after the signature was found good.
-    pub fn verify(&self, token: &str) -> Result<TicketClaims, TicketError> {
+    pub fn verify(&self, token: &str) -> Result<TicketClaims<'static>, TicketError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TicketError::Malformed);
         }
@@ -258,13 +272,13 @@ mod tests {
 
     use super::*;
 
-    fn claims() -> TicketClaims {
+    fn claims() -> TicketClaims<'static> {
         TicketClaims {
-            event: "aurora-night-1".to_owned(),
-            block: "A".to_owned(),
-            seat: Some("12-7".to_owned()),
-            order: "ord_1".to_owned(),
-            ticket: "tkt_1".to_owned(),
+            event: "aurora-night-1".into(),
+            block: "A".into(),
+            seat: Some("12-7".into()),
+            order: "ord_1".into(),
+            ticket: "tkt_1".into(),
             iat: None,
         }
     }

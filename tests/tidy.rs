@@ -73,6 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("procfs", &["telemetry"]),
     ("jsonwebtoken", &["auth"]),
+    ("aws_lc_rs", &["tickets"]),
     ("ed25519_dalek", &["tickets"]),
     ("governor", &["http"]),
     ("toml", &["config"]),

@@ -37,6 +37,22 @@ const UNIQUE_MASK: u64 = (1 << 48) - 1;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const DIGITS: usize = 26;
 
+/// Length of a prefix such as `ord_`.
+const PREFIX: usize = 4;
+
+const NO_DIGIT: u8 = 0xff;
+
+/// What each byte is worth as a digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        values[ALPHABET[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 /// A text is not an id of the kind that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnId;
@@ -58,25 +74,29 @@ fn pack(at: Millis, shard: Shard, tag: Tag, unique: u64) -> NonZeroU128 {
     NonZeroU128::new(bits).unwrap_or(NonZeroU128::MIN)
 }
 
-fn write_digits(f: &mut fmt::Formatter<'_>, prefix: &str, bits: u128) -> fmt::Result {
-    let mut text = [0u8; DIGITS];
-    for (place, digit) in text.iter_mut().enumerate() {
+/// In one piece, so that a text that grows with it grows once.
+fn write_digits(f: &mut fmt::Formatter<'_>, prefix: &[u8; PREFIX], bits: u128) -> fmt::Result {
+    let mut text = [0u8; PREFIX + DIGITS];
+    text[..PREFIX].copy_from_slice(prefix);
+    for (place, digit) in text[PREFIX..].iter_mut().enumerate() {
         let shift = 5 * (DIGITS - 1 - place);
         *digit = ALPHABET[((bits >> shift) & 31) as usize];
     }
-    f.write_str(prefix)?;
     f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
-fn parse_digits(prefix: &str, text: &str) -> Result<NonZeroU128, NotAnId> {
-    let digits = text.strip_prefix(prefix).ok_or(NotAnId)?.as_bytes();
+fn parse_digits(prefix: &[u8; PREFIX], text: &str) -> Result<NonZeroU128, NotAnId> {
+    let digits = text.as_bytes().strip_prefix(prefix).ok_or(NotAnId)?;
     if digits.len() != DIGITS || digits[0] > b'7' {
         return Err(NotAnId);
     }
     let mut bits: u128 = 0;
     for digit in digits {
-        let value = ALPHABET.iter().position(|known| known == digit).ok_or(NotAnId)?;
-        bits = (bits << 5) | value as u128;
+        let value = VALUES[usize::from(*digit)];
+        if value == NO_DIGIT {
+            return Err(NotAnId);
+        }
+        bits = (bits << 5) | u128::from(value);
     }
     NonZeroU128::new(bits).ok_or(NotAnId)
 }
@@ -132,17 +152,17 @@ macro_rules! id {
 id!(
     /// Seats promised until a time.
     HoldId,
-    "hld_"
+    b"hld_"
 );
 id!(
     /// Holds being bought. Lives on the shard of its customer.
     OrderId,
-    "ord_"
+    b"ord_"
 );
 id!(
     /// One charge asked of the payment provider; also its idempotency key there.
     PaymentId,
-    "pay_"
+    b"pay_"
 );
 
 /// One seat, or one standing place, of a paid order: the order and the place's position in it.
@@ -156,7 +176,7 @@ pub struct TicketId {
 
 impl fmt::Display for TicketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_digits(f, "tkt_", self.order.0.get())?;
+        write_digits(f, b"tkt_", self.order.0.get())?;
         write!(f, "{:04x}", self.place)
     }
 }
@@ -167,7 +187,7 @@ impl FromStr for TicketId {
         let cut = text.len().checked_sub(4).filter(|cut| text.is_char_boundary(*cut)).ok_or(NotAnId)?;
         let (order, place) = text.split_at(cut);
         Ok(Self {
-            order: OrderId(parse_digits("tkt_", order)?),
+            order: OrderId(parse_digits(b"tkt_", order)?),
             place: u16::from_str_radix(place, 16).map_err(|_| NotAnId)?,
         })
     }

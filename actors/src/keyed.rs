@@ -92,13 +92,17 @@ struct Stored {
     answer: Box<[u8]>,
 }
 
+/// Room for an ordinary answer, in bytes, so that it seldom grows while it is encoded.
+const ANSWER_BYTES: usize = 256;
+
 /// Most bytes that one stored answer may claim when it is read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 impl Stored {
     fn new<R: Serialize>(fingerprint: u64, answer: &Result<R, Refusal>) -> Self {
         let config = bincode::config::standard().with_limit::<ANSWER_BYTES_MAX>();
-        let bytes = bincode::serde::encode_to_vec(answer, config).expect("an answer can be encoded");
+        let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+        bincode::serde::encode_into_std_write(answer, &mut bytes, config).expect("an answer can be encoded");
         Self { fingerprint, answer: bytes.into() }
     }
 

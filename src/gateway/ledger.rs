@@ -8,7 +8,7 @@
 //! lock is the kernel's (`flock`) and ends with its process; a process that is stopped while it has the lock makes the
 //! others answer "unavailable" until it goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
@@ -23,6 +23,9 @@ use super::books::{Books, Decline, Entry, Line, Totals, Undecided};
 
 /// Longest line of the books, in bytes.
 const LINE_BYTES_MAX: usize = 1024;
+
+/// Room for an ordinary line of the books, in bytes.
+const LINE_BYTES: usize = 128;
 
 /// Charges that may be undecided at once; more are answered as unavailable.
 const UNDECIDED_MAX: usize = 100_000;
@@ -59,6 +62,25 @@ pub(super) enum Recorded {
     Nothing,
     Undecided,
     Decided(Entry),
+}
+
+/// What is to become of a charge, if nothing is decided yet.
+#[derive(Debug, Clone)]
+pub(super) struct Decision {
+    pub(super) key: String,
+    pub(super) amount: u64,
+    pub(super) currency: String,
+    pub(super) decline: Option<Decline>,
+}
+
+impl Decision {
+    fn line(&self, number: u32) -> Line {
+        let (key, amount, currency) = (self.key.clone(), self.amount, self.currency.clone());
+        match self.decline {
+            None => Line::Captured { key, amount, currency, number },
+            Some(code) => Line::Declined { key, amount, currency, number, code },
+        }
+    }
 }
 
 /// See the module's charter.
@@ -98,7 +120,9 @@ impl Ledger {
                 None => Ok(Recorded::Nothing),
                 Some(Undecided { due, .. }) if now < due => Ok(Recorded::Undecided),
                 Some(Undecided { amount, currency, .. }) => {
-                    ledger.write_charge(key, (amount, &currency), None).map(Recorded::Decided)
+                    let captured = Decision { key: key.to_owned(), amount, currency, decline: None };
+                    ledger.write(&[captured.line(ledger.books.next_number())])?;
+                    Ok(Recorded::Decided(ledger.books.charge(key).expect("it was just entered")))
                 }
             }
         })
@@ -114,27 +138,41 @@ impl Ledger {
                 return Err(AWAY);
             }
             let (amount, currency) = (money.0, money.1.to_owned());
-            ledger.write(&Line::TakenIn { key: key.to_owned(), amount, currency, due })
+            ledger.write(&[Line::TakenIn { key: key.to_owned(), amount, currency, due }])
         })
     }
 
-    /// Enters the decision on a charge, once: a key that is known keeps its first entry and takes no other money.
-    pub(super) fn decide(
-        &mut self,
-        key: &str,
-        (amount, currency): (u64, &str),
-        decline: Option<Decline>,
-    ) -> Result<Entry, GatewayError> {
-        self.alone(|ledger| {
-            if let Some(known) = ledger.books.charge(key) {
-                return if Books::is_same(&known, amount, currency) { Ok(known) } else { Err(MISMATCH) };
+    /// Enters the decisions on charges, each once: a key that is known keeps its first entry and takes no other money. All of
+    /// them cost one lock and one write; of a write that fails nothing is decided. One answer each, in their order.
+    pub(super) fn decide(&mut self, asked: &[Decision]) -> Vec<Result<Entry, GatewayError>> {
+        let answers = self.alone(|ledger| {
+            let written = ledger.write(&ledger.new_lines(asked));
+            Ok(asked.iter().map(|one| ledger.answer(one, &written)).collect())
+        });
+        answers.unwrap_or_else(|error| vec![Err(error); asked.len()])
+    }
+
+    fn answer(&self, one: &Decision, written: &Result<(), GatewayError>) -> Result<Entry, GatewayError> {
+        match (self.books.charge(&one.key), written) {
+            (Some(known), _) if Books::is_same(&known, one.amount, &one.currency) => Ok(known),
+            (None, Err(error)) => Err(error.clone()),
+            (Some(_), _) | (None, Ok(())) => Err(MISMATCH),
+        }
+    }
+
+    /// The lines of those whose keys are not decided yet and were not taken in for other money.
+    fn new_lines(&self, asked: &[Decision]) -> Vec<Line> {
+        let mut lines = Vec::with_capacity(asked.len());
+        let mut keys = HashSet::with_capacity(asked.len());
+        for one in asked {
+            let undecided = self.books.undecided(&one.key);
+            let is_other =
+                undecided.is_some_and(|known| (known.amount, &known.currency) != (one.amount, &one.currency));
+            if !is_other && self.books.charge(&one.key).is_none() && keys.insert(one.key.as_str()) {
+                lines.push(one.line(self.books.next_number() + lines.len() as u32));
             }
-            let undecided = ledger.books.undecided(key);
-            if undecided.is_some_and(|known| (known.amount, known.currency.as_str()) != (amount, currency)) {
-                return Err(MISMATCH);
-            }
-            ledger.write_charge(key, (amount, currency), decline)
-        })
+        }
+        lines
     }
 
     /// Enters a refund, once. Returns its number, and whether it is new.
@@ -151,7 +189,7 @@ impl Ledger {
                 return Err(GatewayError::Rejected { code: "refund_exceeds_charge" });
             }
             let number = ledger.books.next_number();
-            ledger.write(&Line::Refunded { key: key.to_owned(), charge: charge.to_owned(), amount, number })?;
+            ledger.write(&[Line::Refunded { key: key.to_owned(), charge: charge.to_owned(), amount, number }])?;
             Ok((number, true))
         })
     }
@@ -239,35 +277,27 @@ impl Ledger {
         Ok(())
     }
 
-    fn write_charge(
-        &mut self,
-        key: &str,
-        (amount, currency): (u64, &str),
-        decline: Option<Decline>,
-    ) -> Result<Entry, GatewayError> {
-        let (owned, currency, number) = (key.to_owned(), currency.to_owned(), self.books.next_number());
-        self.write(&match decline {
-            None => Line::Captured { key: owned, amount, currency, number },
-            Some(code) => Line::Declined { key: owned, amount, currency, number, code },
-        })?;
-        Ok(self.books.charge(key).expect("it was just entered"))
-    }
-
-    /// A line that cannot be written, on a full disk for instance, decides nothing: what there is of it is cut off, here
-    /// or by the next who reads.
-    fn write(&mut self, line: &Line) -> Result<(), GatewayError> {
-        let mut text = serde_json::to_vec(line).map_err(|_| AWAY)?;
-        text.push(b'\n');
-        if text.len() > LINE_BYTES_MAX {
-            return Err(AWAY);
+    /// Lines that cannot be written, on a full disk for instance, decide nothing: what there is of them is cut off, here or by
+    /// the next who reads.
+    fn write(&mut self, lines: &[Line]) -> Result<(), GatewayError> {
+        let mut text = Vec::with_capacity(LINE_BYTES * lines.len());
+        for line in lines {
+            let before = text.len();
+            serde_json::to_writer(&mut text, line).map_err(|_| AWAY)?;
+            text.push(b'\n');
+            if text.len() - before > LINE_BYTES_MAX {
+                return Err(AWAY);
+            }
         }
         if let Err(error) = self.file.write_all(&text) {
             let cut = self.file.set_len(self.end).is_ok();
             tracing::error!(path = %self.path.display(), %error, cut, "provider ledger cannot be written");
             return Err(AWAY);
         }
-        self.books.enter(line).map_err(|code| GatewayError::Rejected { code })?;
-        self.lines += 1;
+        for line in lines {
+            self.books.enter(line).map_err(|code| GatewayError::Rejected { code })?;
+        }
+        self.lines += lines.len();
         self.end += text.len() as u64;
         Ok(())
     }

@@ -10,6 +10,9 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::config::{self, Config, Share};
+use rounds::decided;
+
+mod rounds;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -295,7 +298,7 @@ fn many_at_one_ledger_enter_every_key_once() {
             .map(|_| {
                 let mut ledger = ledger::Ledger::open(&shop.books()).unwrap();
                 scope.spawn(move || {
-                    let decide = |key: u32| ledger.decide(&format!("pay_{key}"), (100, "EUR"), None).unwrap().number;
+                    let decide = |key: u32| decided(&mut ledger, &format!("pay_{key}")).unwrap().number;
                     (0..200).map(decide).collect()
                 })
             })
@@ -312,14 +315,14 @@ fn the_line_of_a_process_that_was_killed_is_removed_by_the_next_who_looks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("provider.ndjson");
     let mut ledger = ledger::Ledger::open(&path).unwrap();
-    ledger.decide("pay_1", (100, "EUR"), None).unwrap();
+    decided(&mut ledger, "pay_1").unwrap();
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, [&whole[..], br#"{"op":"captured","key":"pay_2","#].concat()).unwrap();
     assert_eq!(ledger.recorded("pay_2", 0).unwrap(), ledger::Recorded::Nothing);
     assert_eq!(std::fs::read(&path).unwrap(), whole);
-    assert_eq!(ledger.decide("pay_2", (100, "EUR"), None).unwrap().number, 2);
+    assert_eq!(decided(&mut ledger, "pay_2").unwrap().number, 2);
     std::fs::write(&path, "").unwrap();
-    let gone = ledger.decide("pay_3", (100, "EUR"), None);
+    let gone = decided(&mut ledger, "pay_3");
     assert_eq!(
         gone,
         Err(GatewayError::Unavailable { retry_after: None }),

@@ -68,7 +68,7 @@ pub(super) async fn check_in(
     if claims.order.parse() != Ok::<OrderId, _>(ticket.order) {
         return Err(Code::TicketInvalid.into());
     }
-    let event = EventId::from(claims.event.as_str());
+    let event = EventId::from(claims.event.as_ref());
     let command = Command::CheckIn { ticket, event: event.clone() };
     let told = state.ask_orders(ticket.order.shard(), once.asked(&seller, command)).await?;
     let Reply::CheckedIn { ticket, at } = told.reply else { return Err(wrong_reply("order desk")) };

@@ -138,7 +138,7 @@ fn accepted(state: &State, told: Told<Reply>) -> Result<HttpResponse, Problem> {
     let replayed = told.replayed;
     let view = order_of(told.reply)?;
     let location = format!("/v1/orders/{}", view.order);
-    let body = shapes::json(&shape::order(state, &view, shape::Audience::Customer)?);
+    let body = shape::order(state, &view, shape::Audience::Customer)?.json();
     Ok(answer(StatusCode::ACCEPTED, replayed).insert_header((LOCATION, location)).body(body))
 }
 
@@ -202,7 +202,7 @@ pub(super) async fn shown(
         response.insert_header(prefer::applied(wait));
     }
     let told = shape::order(state, &view, audience)?.with_patience(state, view.state);
-    Ok(response.body(shapes::json(&told)))
+    Ok(response.body(told.json()))
 }
 
 /// The order as soon as its public state is another than at arrival, at the latest at the deadline.
@@ -270,7 +270,7 @@ pub(super) async fn cancel(
     let command = Command::Cancel { order, customer: buyer.0.clone() };
     let told = state.ask_orders(order.shard(), bare.once.asked(&buyer, command)).await?;
     let view = order_of(told.reply)?;
-    let body = shapes::json(&shape::order(&state, &view, shape::Audience::Customer)?);
+    let body = shape::order(&state, &view, shape::Audience::Customer)?.json();
     Ok(answer(StatusCode::OK, told.replayed).body(body))
 }
 
@@ -290,7 +290,7 @@ pub(super) async fn refund(
     let told = state.ask_orders(order.shard(), bare.once.asked(&seller, Command::Refund { order })).await?;
     let view = order_of(told.reply)?;
     let location = format!("/v1/orders/{}", view.order);
-    let body = shapes::json(&shape::order(&state, &view, shape::Audience::Organizer)?);
+    let body = shape::order(&state, &view, shape::Audience::Organizer)?.json();
     Ok(answer(StatusCode::ACCEPTED, told.replayed).insert_header((LOCATION, location)).body(body))
 }
 

@@ -123,7 +123,14 @@ pub(super) fn seat_name(seat: SeatIx, names: &SeatNames) -> String {
 
 /// JSON of an answer.
 pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(answer).expect("an answer of texts and numbers is JSON")
+    json_in(128, answer)
+}
+
+/// JSON of an answer of about so many bytes.
+pub(super) fn json_in(room: usize, answer: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(room);
+    serde_json::to_writer(&mut bytes, answer).expect("an answer of texts and numbers is JSON");
+    bytes
 }
 
 #[cfg(test)]

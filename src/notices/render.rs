@@ -1,14 +1,14 @@
 //! The words of the mails. Plain text; what people typed (names of events) is stripped of control characters.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::{Notice, NoticeKind};
+use super::{Facts, Notice, NoticeKind};
 
 /// An amount in minor units.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// Minor units.
     pub amount: u64,
@@ -30,7 +30,7 @@ pub struct Concert {
 }
 
 /// One ticket of a mail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketLine {
     /// The ticket's id.
     pub id: String,
@@ -70,73 +70,82 @@ pub struct OrderRefunded {
     pub amount: Money,
 }
 
+/// Room for the words of a mail beside its tickets, in bytes.
+const WORDS_BYTES: usize = 512;
+
+/// Room for the words about one ticket, in bytes.
+const TICKET_BYTES: usize = 640;
+
 /// The mail with the tickets. `id` is the notice's id.
 #[must_use]
-pub fn order_confirmation(id: &str, paid: &OrderPaid) -> Notice {
-    let concert = &paid.concert;
-    let mut text = format!("Thank you. Your order {} is paid.\n\n", paid.order);
-    describe(&mut text, concert);
-    line(&mut text, &format!("Total: {}", written(&paid.total)));
-    line(&mut text, "");
-    for ticket in &paid.tickets {
-        let place = match &ticket.seat {
-            Some(seat) => format!("{}, seat {seat}", clean(&ticket.block)),
-            None => format!("{}, standing", clean(&ticket.block)),
-        };
-        line(&mut text, &format!("{place}  (ticket {})", ticket.id));
-        line(&mut text, &ticket.token);
-        line(&mut text, "");
+pub fn order_confirmation(id: String, paid: OrderPaid) -> Notice {
+    let OrderPaid { order, email, concert, total, tickets } = paid;
+    let mut text = String::with_capacity(WORDS_BYTES + TICKET_BYTES * tickets.len());
+    put(&mut text, format_args!("Thank you. Your order {order} is paid.\n\n"));
+    describe(&mut text, &concert);
+    put(&mut text, format_args!("Total: {}\n\n", written(&total)));
+    for TicketLine { id, block, seat, token } in &tickets {
+        let block = clean(block);
+        match seat {
+            Some(seat) => put(&mut text, format_args!("{block}, seat {seat}  (ticket {id})\n{token}\n\n")),
+            None => put(&mut text, format_args!("{block}, standing  (ticket {id})\n{token}\n\n")),
+        }
     }
     text.push_str("Show the code of each ticket at the gate. Each opens once.\n");
     Notice {
-        id: id.to_owned(),
+        id,
         kind: NoticeKind::OrderConfirmation,
-        to: paid.email.clone(),
-        event: concert.id.clone(),
-        order: paid.order.clone(),
+        to: email,
         subject: format!("Your tickets for {}", clean(&concert.name)),
+        event: concert.id,
+        order,
         text,
-        data: json!({"total": paid.total, "tickets": paid.tickets}),
+        data: Facts::Paid { tickets, total },
     }
 }
 
 /// The mail that tells of a refund. `id` is the notice's id.
 #[must_use]
-pub fn refund(id: &str, refunded: &OrderRefunded) -> Notice {
-    let concert = &refunded.concert;
-    let mut text = format!("Your order {} was refunded.\n\n", refunded.order);
-    describe(&mut text, concert);
-    line(&mut text, &format!("Refunded: {}", written(&refunded.amount)));
+pub fn refund(id: String, refunded: OrderRefunded) -> Notice {
+    let OrderRefunded { order, email, concert, amount } = refunded;
+    let mut text = String::with_capacity(WORDS_BYTES);
+    put(&mut text, format_args!("Your order {order} was refunded.\n\n"));
+    describe(&mut text, &concert);
+    put(&mut text, format_args!("Refunded: {}\n", written(&amount)));
     text.push_str("\nThe tickets of this order are no longer valid.\n");
     Notice {
-        id: id.to_owned(),
+        id,
         kind: NoticeKind::Refund,
-        to: refunded.email.clone(),
-        event: concert.id.clone(),
-        order: refunded.order.clone(),
+        to: email,
         subject: format!("Refund for {}", clean(&concert.name)),
+        event: concert.id,
+        order,
         text,
-        data: json!({"amount": refunded.amount}),
+        data: Facts::Refunded { amount },
     }
 }
 
 fn describe(text: &mut String, concert: &Concert) {
-    line(text, &clean(&concert.name));
+    put(text, format_args!("{}\n", clean(&concert.name)));
     for fact in [&concert.venue, &concert.starts_at] {
         if !fact.is_empty() {
-            line(text, &clean(fact));
+            put(text, format_args!("{}\n", clean(fact)));
         }
     }
 }
 
-fn line(text: &mut String, words: &str) {
-    text.push_str(words);
-    text.push('\n');
+/// Writing to a string cannot fail.
+fn put(text: &mut String, words: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(words);
 }
 
 /// Without control characters, which would end a header or a line.
-fn clean(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn clean(words: &str) -> Cow<'_, str> {
+    if words.chars().any(char::is_control) {
+        Cow::Owned(words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+    } else {
+        Cow::Borrowed(words)
+    }
 }
 
 /// `85.00 EUR`, `8500 JPY`, `8.500 KWD`: as many decimals as the currency has (ISO 4217).
@@ -151,8 +160,7 @@ fn written(money: &Money) -> String {
     let mut words = (money.amount / unit).to_string();
     if decimals > 0 {
         let width = decimals as usize;
-        // writing to a string cannot fail
-        let _ = write!(words, ".{:0width$}", money.amount % unit);
+        put(&mut words, format_args!(".{:0width$}", money.amount % unit));
     }
     format!("{words} {}", clean(&money.currency))
 }

@@ -12,8 +12,13 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
+use tokio::sync::Semaphore;
+
 use super::{Notice, Sink, SinkError};
 use crate::config::{Smtp, SmtpTls};
+
+/// Mails that are handed over at once; more wait their turn.
+const MAILS_MAX: usize = 64;
 
 /// Mail settings that cannot be used.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ impl std::error::Error for SmtpSetupError {}
 pub struct SmtpSink {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    mails: Semaphore,
 }
 
 impl SmtpSink {
@@ -56,7 +62,7 @@ impl SmtpSink {
         if let (Some(username), Some(password)) = (&config.username, &config.password) {
             builder = builder.credentials(Credentials::new(username.clone(), password.expose().to_owned()));
         }
-        Ok(SmtpSink { transport: builder.build(), from })
+        Ok(SmtpSink { transport: builder.build(), from, mails: Semaphore::new(MAILS_MAX) })
     }
 
     fn message(&self, notice: &Notice) -> Result<Message, SinkError> {
@@ -76,6 +82,8 @@ impl Sink for SmtpSink {
     fn deliver<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), SinkError>> {
         async move {
             let message = self.message(notice)?;
+            let turn = self.mails.acquire().await;
+            let _turn = turn.map_err(|_| SinkError::retryable("no more mails are sent"))?;
             self.transport.send(message).await.map(|_| ()).map_err(|error| judge(&error))
         }
         .boxed()

@@ -1,6 +1,8 @@
 //! Stories of notices on their way out.
 #![allow(clippy::unwrap_used)]
 
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -33,7 +35,7 @@ fn paid() -> OrderPaid {
 }
 
 fn confirmation(id: &str) -> Notice {
-    order_confirmation(id, &paid())
+    order_confirmation(id.to_owned(), paid())
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -49,10 +51,12 @@ fn a_confirmation_carries_every_ticket_and_no_foreign_headers() {
     {
         assert!(notice.text.contains(words), "{words} missing in {}", notice.text);
     }
-    assert_eq!(notice.data["tickets"][1]["seat"], serde_json::Value::Null);
+    let line = serde_json::to_value(&notice).unwrap();
+    assert_eq!(line["data"]["tickets"][1]["seat"], serde_json::Value::Null);
+    assert_eq!(line["data"]["total"], serde_json::json!({"amount": 15_500, "currency": "EUR"}));
     let back = refund(
-        "ntc_2",
-        &OrderRefunded {
+        "ntc_2".to_owned(),
+        OrderRefunded {
             order: "ord_1".to_owned(),
             email: "ada@example.org".to_owned(),
             concert: paid().concert,
@@ -61,6 +65,10 @@ fn a_confirmation_carries_every_ticket_and_no_foreign_headers() {
     );
     assert!(back.text.contains("refunded") && back.text.contains("155.00 EUR"));
     assert_eq!(back.kind, NoticeKind::Refund);
+    assert_eq!(
+        serde_json::to_value(&back).unwrap()["data"],
+        serde_json::json!({"amount": {"amount": 15_500, "currency": "EUR"}})
+    );
 }
 
 #[tokio::test]
@@ -97,6 +105,21 @@ async fn a_disk_that_cannot_be_written_is_told_and_a_good_one_is_used_again() {
     let endless = Notice { text: "x".repeat(300_000), ..confirmation("ntc_1") };
     assert!(!sink.deliver(&endless).await.unwrap_err().is_retryable);
     sink.deliver(&confirmation("ntc_2")).await.unwrap();
+}
+
+/// A pipe takes every byte and cannot be synced: what is written and not on a disk is not delivered, for each of the batch.
+#[tokio::test]
+async fn of_a_batch_that_was_written_and_not_synced_nothing_is_delivered() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let sink = FileSink::open(Path::new(&format!("/proc/self/fd/{}", writer.as_raw_fd()))).unwrap();
+    let notices: Vec<Notice> = (0..10).map(|n| confirmation(&format!("ntc_{n}"))).collect();
+    let results = futures_util::future::join_all(notices.iter().map(|notice| sink.deliver(notice))).await;
+    for result in results {
+        assert!(result.unwrap_err().is_retryable);
+    }
+    let mut first = [0; 1];
+    reader.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"{", "it was written");
 }
 
 /// A mail server that takes one mail and gives `answer_to_recipient`. Returns its port and what it was sent.

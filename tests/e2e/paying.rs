@@ -144,6 +144,37 @@ fn a_refund_gives_the_money_back_and_the_seats_free_and_both_are_told() {
 }
 
 #[test]
+fn the_letter_and_every_look_at_an_order_have_the_same_tokens() {
+    let (server, organizer, ann) = concert("letter");
+    let seats = ann.hold("letter", "A", &["2-3", "2-4"]);
+    let floor = ann.post("/v1/events/letter/holds", &json!({"block": "FLOOR", "quantity": 2})).expect(201);
+    let placed = ann.post("/v1/orders", &order_body(&[&seats, &floor], "tok_ok")).expect(202);
+    let paid = ann.await_state(id(&placed), "paid");
+    let letter = || -> Option<Value> {
+        let text = std::fs::read_to_string(server.data().join("notices.ndjson")).unwrap_or_default();
+        let mut whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        whole.find(|notice| notice["order"] == paid["id"])
+    };
+    ann.await_that("/healthz", |_| letter().is_some());
+    let letter = letter().unwrap();
+    let told = |tickets: &Value| -> Vec<Value> {
+        let tickets = tickets.as_array().unwrap().iter();
+        tickets.map(|of| json!([of["id"], of["block"], of["seat"], of["token"]])).collect()
+    };
+    let mine = told(&paid["tickets"]);
+    assert_eq!(mine.len(), 4);
+    assert_eq!(told(&letter["data"]["tickets"]), mine);
+    let again = ann.get(&format!("/v1/orders/{}", id(&paid))).expect(200);
+    assert_eq!(told(&again["tickets"]), mine);
+    let check_in = |ticket: &Value| organizer.post("/v1/tickets/check-in", &json!({"token": ticket["token"]}));
+    for (nth, ticket) in paid["tickets"].as_array().unwrap().iter().enumerate() {
+        assert!(letter["text"].as_str().unwrap().contains(ticket["token"].as_str().unwrap()), "{letter}");
+        assert!(!mine[..nth].iter().any(|other| other[3] == ticket["token"]), "each has its own");
+        assert_eq!(check_in(ticket).expect(200)["ticket"], ticket["id"]);
+    }
+}
+
+#[test]
 fn a_ticket_is_verified_offline_and_opens_the_door_once() {
     let (_server, organizer, ann) = concert("door");
     let paid = ann.buy("door", "A", &["1-1", "1-2"]);

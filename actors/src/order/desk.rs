@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::book::Order;
 use super::seek::Seeks;
-use super::{Change, Command, Line, OrderView, Reply, Settlement, State};
+use super::{Change, Command, Line, Reply, Settlement, State};
 use crate::address::Address;
 use crate::block::{HoldState, HoldView};
 use crate::feed::Feed;
@@ -58,16 +58,16 @@ impl OrderDesk {
         }
     }
 
-    /// Records a fact about an order; when that brings it into another state, sends what it is owed there.
-    fn advance(&self, at: Moment<'_>, id: OrderId, change: Change, out: &mut Outbox<Change>) -> OrderView {
-        let before = &self.orders[&id];
-        let mut after = Order::clone(before);
+    /// Records a fact about an order; when that brings it into another state, sends what it is owed there. The order as it
+    /// is then.
+    fn advance(at: Moment<'_>, (id, before): (OrderId, &Order), change: Change, out: &mut Outbox<Change>) -> Order {
+        let mut after = before.clone();
         after.fold(&change);
         if (after.state, after.money()) != (before.state, before.money()) {
             after.send_debts(id, at.policy.payment_extension, out);
         }
         out.change(change);
-        after.view(id)
+        after
     }
 
     fn place(
@@ -155,7 +155,7 @@ impl OrderDesk {
         match order.state {
             State::PaymentFailed if order.pay_by().is_some_and(|until| at.now < until) => {
                 let change = Change::PaidAgain { order: id, payment, token, due: at.now + at.policy.resend_min };
-                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+                Ok(Reply::Order(Box::new(Self::advance(at, (id, order), change, out).view(id))))
             }
             State::PaymentFailed | State::Expired => Err(Refusal::HoldExpired),
             State::Placed | State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
@@ -177,7 +177,7 @@ impl OrderDesk {
             State::Placed | State::PaymentFailed => {
                 let due = at.now + at.policy.resend_min;
                 let change = Change::Ended { order: id, state: State::Cancelled, due };
-                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+                Ok(Reply::Order(Box::new(Self::advance(at, (id, order), change, out).view(id))))
             }
             State::Cancelled => Ok(Reply::Order(Box::new(order.view(id)))),
             State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
@@ -190,7 +190,7 @@ impl OrderDesk {
         match order.state {
             State::Paid => {
                 let change = Change::RefundBegun { order: id, reason: None, due: at.now + at.policy.resend_min };
-                Ok(Reply::Order(Box::new(self.advance(at, id, change, out))))
+                Ok(Reply::Order(Box::new(Self::advance(at, (id, order), change, out).view(id))))
             }
             State::Refunding | State::Refunded => Ok(Reply::Order(Box::new(order.view(id)))),
             State::Paying | State::Selling => Err(Refusal::PaymentInProgress),
@@ -234,13 +234,13 @@ impl OrderDesk {
         settlement: Settlement,
         out: &mut Outbox<Change>,
     ) {
-        let waiting =
-            self.orders.get(&id).is_some_and(|order| order.state == State::Paying && order.pays_with(payment));
-        let known = self.orders.get(&id).is_some_and(|order| order.money().0 && order.pays_with(payment));
-        let stray = settlement == Settlement::Captured && !waiting && !known;
-        if waiting {
+        let order = self.orders.get(&id).filter(|order| order.pays_with(payment));
+        let waiting = order.filter(|order| order.state == State::Paying);
+        let known = order.is_some_and(|order| order.money().0);
+        let stray = settlement == Settlement::Captured && waiting.is_none() && !known;
+        if let Some(order) = waiting {
             let change = Change::Settled { order: id, settlement, due: at.now + at.policy.resend_min };
-            self.advance(at, id, change, out);
+            Self::advance(at, (id, order), change, out);
         }
         let to = Address::Payments(id.shard());
         if stray {
@@ -256,39 +256,40 @@ impl OrderDesk {
         match *command {
             Command::Bound { order: id, hold } => match self.orders.get(&id) {
                 Some(order) if order.is_waiting_for(hold) => {
-                    self.advance(at, id, Change::LineBound { order: id, hold, due }, out);
+                    Self::advance(at, (id, order), Change::LineBound { order: id, hold, due }, out);
                 }
                 // The order let go of it before the block bound it: let go again.
                 Some(order) if !order.state.counts() => order.return_hold(id, hold, out),
                 Some(_) | None => {}
             },
             Command::BindRefused { order: id, hold, why } => {
-                if self.orders.get(&id).is_some_and(|order| order.is_waiting_for(hold)) {
-                    self.advance(at, id, Change::BindRefused { order: id, hold, why, due }, out);
+                if let Some(order) = self.orders.get(&id).filter(|order| order.is_waiting_for(hold)) {
+                    Self::advance(at, (id, order), Change::BindRefused { order: id, hold, why, due }, out);
                 }
             }
             Command::Sold { order: id, hold } => {
-                if self.orders.get(&id).is_some_and(|order| order.is_selling(hold)) {
-                    self.advance(at, id, Change::LineSold { order: id, hold, due }, out);
+                if let Some(order) = self.orders.get(&id).filter(|order| order.is_selling(hold)) {
+                    Self::advance(at, (id, order), Change::LineSold { order: id, hold, due }, out);
                 }
             }
             Command::SellRefused { order: id, hold } => {
-                if self.orders.get(&id).is_some_and(|order| order.is_selling(hold)) {
+                if let Some(order) = self.orders.get(&id).filter(|order| order.is_selling(hold)) {
                     let reason = Some("seat_lost".to_owned());
-                    self.advance(at, id, Change::RefundBegun { order: id, reason, due }, out);
+                    Self::advance(at, (id, order), Change::RefundBegun { order: id, reason, due }, out);
                 }
             }
             Command::Returned { order: id, hold } => {
-                if self.orders.get(&id).is_some_and(|order| order.is_returning(hold)) {
-                    self.advance(at, id, Change::LineReturned { order: id, hold, due }, out);
+                if let Some(order) = self.orders.get(&id).filter(|order| order.is_returning(hold)) {
+                    Self::advance(at, (id, order), Change::LineReturned { order: id, hold, due }, out);
                 }
             }
             Command::RefundSettled { order: id, payment } => {
-                let owed = self.orders.get(&id).is_some_and(|order| {
-                    order.state == State::Refunding && !order.money().1 && order.pays_with(payment)
-                });
-                if owed {
-                    self.advance(at, id, Change::MoneyReturned { order: id, due }, out);
+                let owed = self
+                    .orders
+                    .get(&id)
+                    .filter(|order| order.state == State::Refunding && !order.money().1 && order.pays_with(payment));
+                if let Some(order) = owed {
+                    Self::advance(at, (id, order), Change::MoneyReturned { order: id, due }, out);
                 }
                 out.tell(Address::Payments(id.shard()), payment::Command::RefundHeard { payment });
             }
@@ -327,7 +328,7 @@ impl OrderDesk {
             | State::Refunded => false,
         };
         if expires {
-            self.advance(at, id, Change::Ended { order: id, state: State::Expired, due }, out);
+            Self::advance(at, (id, order), Change::Ended { order: id, state: State::Expired, due }, out);
         } else {
             let wait = order.pace(at.policy.resend_min, at.policy.resend_max);
             if !(planted::is(Bug::SellNotRepeated) && order.state == State::Selling) {

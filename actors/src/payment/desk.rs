@@ -159,27 +159,25 @@ impl PaymentDesk {
 
     /// Tells the order desk how a payment ended.
     fn tell(&self, payment: PaymentId, known: &Payment, out: &mut Outbox<Change>) {
-        let to = Address::Orders(known.order.shard());
-        let order = known.order;
-        let settlement = match known.phase {
-            Phase::Calling | Phase::Waiting | Phase::Doubtful | Phase::Refunding => return,
-            Phase::Captured => order::Settlement::Captured,
-            Phase::Failed => order::Settlement::Failed(
-                known.running.as_ref().map_or_else(String::new, |running| running.code.clone()),
-            ),
-            Phase::Refunded => {
-                out.tell(to, order::Command::RefundSettled { order, payment });
-                return;
-            }
-        };
-        out.tell(to, order::Command::Settled { order, payment, settlement });
+        let code = known.running.as_ref().map_or("", |running| &running.code);
+        tell(payment, known.order, (known.phase, code), out);
     }
 
     /// Records how a payment ended and tells the order desk.
-    fn end(&self, payment: PaymentId, change: Change, out: &mut Outbox<Change>) {
-        let mut after = self.payments[&payment].clone();
-        after.fold(&change);
-        self.tell(payment, &after, out);
+    fn end(&self, payment: PaymentId, known: &Payment, change: Change, out: &mut Outbox<Change>) {
+        let ended = match &change {
+            Change::Captured { .. } => (Phase::Captured, ""),
+            Change::Failed { code, .. } => (Phase::Failed, code.as_str()),
+            Change::Refunded { .. } => (Phase::Refunded, ""),
+            Change::Asked { .. }
+            | Change::Called { .. }
+            | Change::Postponed { .. }
+            | Change::Doubted { .. }
+            | Change::Refunding { .. }
+            | Change::Heard { .. }
+            | Change::Reminded { .. } => unreachable!("a payment does not end with that"),
+        };
+        tell(payment, known.order, ended, out);
         out.change(change);
     }
 
@@ -208,10 +206,10 @@ impl PaymentDesk {
         match (known.phase, heard) {
             // What is sure is taken whenever it comes, late or twice.
             (Phase::Calling | Phase::Waiting | Phase::Doubtful, Heard::Captured) => {
-                self.end(payment, Change::Captured { payment, due }, out);
+                self.end(payment, known, Change::Captured { payment, due }, out);
             }
             (Phase::Calling | Phase::Waiting | Phase::Doubtful, Heard::Declined(code)) => {
-                self.end(payment, Change::Failed { payment, code, due }, out);
+                self.end(payment, known, Change::Failed { payment, code, due }, out);
             }
             // Money that came after we had given up goes back.
             (Phase::Failed, Heard::Captured) => {
@@ -222,7 +220,7 @@ impl PaymentDesk {
                 self.postpone(at, payment, known, "provider_unavailable", out);
             }
             (Phase::Calling, Heard::Unknown) if planted::is(Bug::UnknownIsFailed) => {
-                self.end(payment, Change::Failed { payment, code: "unknown".to_owned(), due }, out);
+                self.end(payment, known, Change::Failed { payment, code: "unknown".to_owned(), due }, out);
             }
             (Phase::Calling, Heard::Unknown | Heard::NotFound | Heard::Refunded) if attempt == known.attempt() => {
                 let due = at.now + pause(at, payment, known.tries());
@@ -231,12 +229,12 @@ impl PaymentDesk {
             (Phase::Doubtful, Heard::NotFound) if attempt == known.attempt() => {
                 if known.attempt() >= at.policy.charge_attempts_max {
                     let code = "provider_timeout".to_owned();
-                    self.end(payment, Change::Failed { payment, code, due }, out);
+                    self.end(payment, known, Change::Failed { payment, code, due }, out);
                 } else {
                     self.postpone(at, payment, known, "provider_timeout", out);
                 }
             }
-            (Phase::Refunding, Heard::Refunded) => self.end(payment, Change::Refunded { payment, due }, out),
+            (Phase::Refunding, Heard::Refunded) => self.end(payment, known, Change::Refunded { payment, due }, out),
             // Nothing new: the time that is running decides when it is tried again.
             (
                 Phase::Calling | Phase::Waiting | Phase::Doubtful,
@@ -252,7 +250,7 @@ impl PaymentDesk {
         let late = known.running.as_ref().is_some_and(|running| running.give_up_at < due);
         if late {
             let change = Change::Failed { payment, code: code.to_owned(), due: at.now + at.policy.resend_min };
-            self.end(payment, change, out);
+            self.end(payment, known, change, out);
         } else {
             out.change(Change::Postponed { payment, due });
         }
@@ -318,6 +316,19 @@ impl PaymentDesk {
     pub fn owes_nothing(&self) -> bool {
         self.due.is_empty()
     }
+}
+
+/// Tells an order desk in which phase, and with which code if it failed, a payment has ended.
+fn tell(payment: PaymentId, order: OrderId, (phase, code): (Phase, &str), out: &mut Outbox<Change>) {
+    let command = match phase {
+        Phase::Calling | Phase::Waiting | Phase::Doubtful | Phase::Refunding => return,
+        Phase::Captured => order::Command::Settled { order, payment, settlement: order::Settlement::Captured },
+        Phase::Failed => {
+            order::Command::Settled { order, payment, settlement: order::Settlement::Failed(code.to_owned()) }
+        }
+        Phase::Refunded => order::Command::RefundSettled { order, payment },
+    };
+    out.tell(Address::Orders(order.shard()), command);
 }
 
 /// The wait before the provider is called again: doubled each time, between half and all of it, spread by the payment's id

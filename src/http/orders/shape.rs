@@ -1,15 +1,28 @@
 //! How an order looks, to its customer and to the organizer; the same in every answer that has one.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use actors::address::BlockRef;
-use actors::block::Claim;
-use actors::order::{OrderView, State as OrderState, TicketView};
+use actors::block::{Claim, SeatIx};
+use actors::ids::BlockId;
+use actors::order::{Line, OrderView, State as OrderState, TicketView};
 use serde::Serialize;
+use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::super::State;
 use super::super::problem::Problem;
-use super::super::shapes::{MoneyAnswer, seat_name, seats, time};
-use crate::tickets::TicketClaims;
+use super::super::shapes::{MoneyAnswer, json_in, seat_name, time};
+use crate::board::SeatNames;
+use crate::tickets::{TicketClaims, TicketKey};
+
+/// Room for an order's answer without lines and tickets, in bytes.
+const ANSWER_BYTES: usize = 512;
+/// Room for one line.
+const LINE_BYTES: usize = 160;
+/// Room for one ticket with its token.
+const TICKET_BYTES: usize = 640;
 
 /// Who reads it. Tickets open doors: their tokens are the customer's alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,27 +132,44 @@ pub(in crate::http) struct OrderPage<'a> {
 /// # Errors
 /// One of its blocks is not known here yet.
 pub(super) fn order<'a>(state: &State, view: &'a OrderView, audience: Audience) -> Result<OrderAnswer<'a>, Problem> {
-    let lines = view.lines.iter().map(|line| line_of(state, view, line)).collect::<Result<_, _>>()?;
-    let tickets =
-        view.tickets.iter().map(|ticket| ticket_of(state, view, ticket, audience)).collect::<Result<_, _>>()?;
+    let (id, names) = (view.order.to_string(), named(state, view)?);
+    let ticket = |ticket: &'a TicketView| {
+        let seat = ticket.seat.map(|seat| names.of(seat, &ticket.block));
+        let told = TicketAnswer {
+            id: ticket.ticket.to_string(),
+            block: ticket.block.as_str(),
+            seat,
+            token: None,
+            checked_in_at: ticket.checked_in_at.map(time),
+        };
+        match audience {
+            Audience::Customer => told.signed(&state.tickets, view.event.as_str(), &id),
+            Audience::Organizer => told,
+        }
+    };
     Ok(OrderAnswer {
-        id: view.order.to_string(),
         event: view.event.as_str(),
         customer: view.customer.as_str(),
         email: &view.email,
         state: view.state.as_str(),
         reason: view.reason.as_deref(),
         holds: view.lines.iter().map(|line| line.hold.to_string()).collect(),
-        lines,
+        lines: view.lines.iter().map(|line| line_of(line, &names)).collect(),
         total: (&view.total).into(),
         created_at: time(view.created_at),
         pay_by: view.pay_by.map(time),
-        tickets,
+        tickets: view.tickets.iter().map(ticket).collect(),
         payment: None,
+        id,
     })
 }
 
 impl OrderAnswer<'_> {
+    /// As JSON.
+    pub(super) fn json(&self) -> Vec<u8> {
+        json_in(ANSWER_BYTES + LINE_BYTES * self.lines.len() + TICKET_BYTES * self.tickets.len(), self)
+    }
+
     /// Tells a buyer whose payment cannot be made at the moment that the seats are safe.
     pub(super) fn with_patience(mut self, state: &State, order: OrderState) -> Self {
         let paying = match order {
@@ -160,45 +190,52 @@ impl OrderAnswer<'_> {
     }
 }
 
-fn line_of<'a>(state: &State, view: &OrderView, line: &'a actors::order::Line) -> Result<LineAnswer<'a>, Problem> {
+/// The names of an order's seats, looked up once a block.
+struct Named<'a>(SmallVec<[(&'a BlockId, Arc<SeatNames>); 2]>);
+
+impl Named<'_> {
+    fn of(&self, seat: SeatIx, block: &BlockId) -> String {
+        let names = self.0.iter().find(|(known, _)| *known == block).expect("a ticket is of a line of its order");
+        seat_name(seat, &names.1)
+    }
+}
+
+fn named<'a>(state: &State, view: &'a OrderView) -> Result<Named<'a>, Problem> {
+    let mut names = SmallVec::<[(&BlockId, Arc<SeatNames>); 2]>::new();
+    for line in &view.lines {
+        let block = &line.block;
+        if matches!(line.claim, Claim::Seats(_)) && !names.iter().any(|(known, _)| *known == block) {
+            names.push((block, state.names(&BlockRef { event: view.event.clone(), block: block.clone() })?));
+        }
+    }
+    Ok(Named(names))
+}
+
+fn line_of<'a>(line: &'a Line, names: &Named<'_>) -> LineAnswer<'a> {
     let seats = match &line.claim {
         Claim::Standing(_) => Vec::new(),
-        claim @ Claim::Seats(_) => {
-            let at = BlockRef { event: view.event.clone(), block: line.block.clone() };
-            seats(claim, state.names(&at)?.as_ref())
-        }
+        Claim::Seats(seats) => seats.iter().map(|seat| names.of(*seat, &line.block)).collect(),
     };
-    Ok(LineAnswer {
+    LineAnswer {
         hold: line.hold.to_string(),
         block: line.block.as_str(),
         seats,
         quantity: line.claim.quantity(),
         price: (&line.price).into(),
-    })
+    }
 }
 
-fn ticket_of<'a>(
-    state: &State,
-    view: &OrderView,
-    ticket: &'a TicketView,
-    audience: Audience,
-) -> Result<TicketAnswer<'a>, Problem> {
-    let at = BlockRef { event: view.event.clone(), block: ticket.block.clone() };
-    let seat = match ticket.seat {
-        Some(seat) => Some(seat_name(seat, state.names(&at)?.as_ref())),
-        None => None,
-    };
-    let sign = || {
-        state.tickets.sign(&TicketClaims {
-            event: view.event.to_string(),
-            block: ticket.block.to_string(),
-            seat: seat.clone(),
-            order: view.order.to_string(),
-            ticket: ticket.ticket.to_string(),
+impl TicketAnswer<'_> {
+    fn signed(mut self, key: &TicketKey, event: &str, order: &str) -> Self {
+        let said = TicketClaims {
+            event: event.into(),
+            block: self.block.into(),
+            seat: self.seat.as_deref().map(Cow::from),
+            order: order.into(),
+            ticket: self.id.as_str().into(),
             iat: None,
-        })
-    };
-    let token = (audience == Audience::Customer).then(sign);
-    let checked_in_at = ticket.checked_in_at.map(time);
-    Ok(TicketAnswer { id: ticket.ticket.to_string(), block: ticket.block.as_str(), seat, token, checked_in_at })
+        };
+        self.token = Some(key.sign(&said));
+        self
+    }
 }
