@@ -4,7 +4,8 @@
 //! journal on a real disk. First by tasks that each ask and wait, as the edge does; then by one caller that keeps so many in
 //! flight and submits as many new ones as it took answers, as the fast lane does, waits measured from submitting until the
 //! answer is in hand; the same with `best` available seats instead of named ones. Then what a restart costs. Prints rates;
-//! nothing is asserted. One alone: `-- ask 64`, `-- submit 8192`, `-- best 8192`; a number of holds may follow.
+//! asserted is only that the journal has every hold. One alone: `-- ask 64`, `-- submit 8192`, `-- best 8192`; a number of
+//! holds and one of the runtime's threads may follow, and `live` leaves the restarts out. Waits are kept in microseconds.
 
 #![allow(clippy::unwrap_used)]
 
@@ -61,17 +62,19 @@ struct Round {
     how: How,
     in_flight: u64,
     holds: u64,
+    /// Threads of the runtime; 0 for as many as there are cores.
+    arbiters: usize,
 }
 
 const ROUNDS: [Round; 8] = [
-    Round { how: How::Ask, in_flight: 1, holds: 20_000 },
-    Round { how: How::Ask, in_flight: 64, holds: 300_000 },
-    Round { how: How::Ask, in_flight: 1024, holds: 640_000 },
-    Round { how: How::Submit, in_flight: 64, holds: 640_000 },
-    Round { how: How::Submit, in_flight: 1024, holds: BLOCKS * SEATS },
-    Round { how: How::Submit, in_flight: 8192, holds: BLOCKS * SEATS },
-    Round { how: How::Submit, in_flight: 16_384, holds: BLOCKS * SEATS },
-    Round { how: How::Best, in_flight: 8192, holds: BLOCKS * SEATS },
+    Round { how: How::Ask, in_flight: 1, holds: 20_000, arbiters: 0 },
+    Round { how: How::Ask, in_flight: 64, holds: 300_000, arbiters: 0 },
+    Round { how: How::Ask, in_flight: 1024, holds: 640_000, arbiters: 0 },
+    Round { how: How::Submit, in_flight: 64, holds: 640_000, arbiters: 0 },
+    Round { how: How::Submit, in_flight: 1024, holds: BLOCKS * SEATS, arbiters: 0 },
+    Round { how: How::Submit, in_flight: 8192, holds: BLOCKS * SEATS, arbiters: 0 },
+    Round { how: How::Submit, in_flight: 16_384, holds: BLOCKS * SEATS, arbiters: 0 },
+    Round { how: How::Best, in_flight: 8192, holds: BLOCKS * SEATS, arbiters: 0 },
 ];
 
 /// The world outside, which takes everything and does nothing.
@@ -95,15 +98,20 @@ fn main() {
         let wanted = (!any || named(round.how)) && numbers.first().is_none_or(|number| *number == round.in_flight);
         if wanted {
             let holds = numbers.get(1).map_or(round.holds, |holds| (*holds).min(BLOCKS * SEATS));
-            actix_rt::System::new().block_on(measure(Round { holds, ..round }));
+            let arbiters = numbers.get(2).map_or(round.arbiters, |arbiters| *arbiters as usize);
+            let restarts = !words.iter().any(|word| word == "live");
+            actix_rt::System::new().block_on(measure(Round { holds, arbiters, ..round }, restarts.then_some(Restarts)));
         }
     }
 }
 
-async fn measure(round: Round) {
-    let Round { how, in_flight, holds } = round;
+/// That the restarts are measured too.
+struct Restarts;
+
+async fn measure(round: Round, restarts: Option<Restarts>) {
+    let Round { how, in_flight, holds, arbiters } = round;
     let dir = tempfile::tempdir_in(option_env!("CARGO_TARGET_TMPDIR").unwrap_or(".")).unwrap();
-    let (runtime, journal) = start(dir.path());
+    let (runtime, journal) = start(dir.path(), arbiters);
     let dispatch = Dispatch::local(&runtime);
     open_sale(&dispatch).await;
     let cpu = cpu_seconds();
@@ -116,7 +124,7 @@ async fn measure(round: Round) {
     let cpu = Duration::from_secs_f64((cpu_seconds() - cpu) / holds as f64);
     let rate = holds as f64 / took.as_secs_f64();
     waits.sort_unstable();
-    let wait = |share: usize| waits[(waits.len() - 1) * share / 1000];
+    let wait = |share: usize| Duration::from_micros(waits[(waits.len() - 1) * share / 1000].into());
     let (p50, p99, most) = (wait(500), wait(990), wait(1000));
     println!(
         "{how:?} in_flight={in_flight} holds={holds} per_second={rate:.0} p50={p50:?} p99={p99:?} max={most:?} cpu_per_hold={cpu:?}"
@@ -124,8 +132,15 @@ async fn measure(round: Round) {
     runtime.kill();
     journal.close();
     drop(journal);
+    if restarts.is_some() {
+        restart(dir.path(), round).await;
+    }
+}
 
-    let (runtime, journal) = start(dir.path());
+/// From the journal alone, then from snapshots.
+async fn restart(dir: &Path, round: Round) {
+    let Round { holds, arbiters, .. } = round;
+    let (runtime, journal) = start(dir, arbiters);
     let recovery = runtime.recovery();
     let rate = recovery.entries as f64 / recovery.took.as_secs_f64();
     assert!(recovery.entries >= holds, "every hold that was answered is in the journal");
@@ -136,7 +151,7 @@ async fn measure(round: Round) {
     journal.close();
     drop(journal);
 
-    let (runtime, journal) = start(dir.path());
+    let (runtime, journal) = start(dir, arbiters);
     println!("  restart from snapshots: {:?}", runtime.recovery());
     runtime.kill();
     journal.close();
@@ -148,16 +163,18 @@ fn cpu_seconds() -> f64 {
     (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64
 }
 
-fn start(dir: &Path) -> (Runtime, Arc<Embedded>) {
+fn start(dir: &Path, arbiters: usize) -> (Runtime, Arc<Embedded>) {
     let began = Instant::now();
     let (journal, _) = Embedded::open(&dir.join("journal"), options(), Arc::new(Silent)).unwrap();
     let (snapshots, _) = Snapshots::open(&dir.join("snapshots"), 64 << 20).unwrap();
     let journal = Arc::new(journal);
     println!("  journal and snapshots opened in {:?}", began.elapsed());
+    let usual = Settings::default();
     let settings = Settings {
+        arbiters: if arbiters == 0 { usual.arbiters } else { arbiters },
         snapshot_interval: Duration::from_secs(3600),
         snapshot_changes_max: u64::MAX,
-        ..Settings::default()
+        ..usual
     };
     let policy = Policy::default();
     let shards: Vec<Shard> = (0..policy.shards).map(Shard).collect();
@@ -240,7 +257,7 @@ impl Wishes {
 }
 
 /// Callers that each wait for one answer, on a thread of their own, as the edge has them; their waits.
-async fn ask(dispatch: &Dispatch, in_flight: u64, holds: u64) -> Vec<Duration> {
+async fn ask(dispatch: &Dispatch, in_flight: u64, holds: u64) -> Vec<u32> {
     let callers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let next = Arc::new(AtomicU64::new(0));
     let wishes = Arc::new(Wishes::new(How::Ask));
@@ -257,7 +274,7 @@ async fn ask(dispatch: &Dispatch, in_flight: u64, holds: u64) -> Vec<Duration> {
                     let (to, asked) = wishes.number(number);
                     let began = Instant::now();
                     dispatch.ask(to, asked).await.unwrap().result.unwrap();
-                    waits.push(began.elapsed());
+                    waits.push(began.elapsed().as_micros() as u32);
                 }
             })
         })
@@ -271,20 +288,22 @@ async fn ask(dispatch: &Dispatch, in_flight: u64, holds: u64) -> Vec<Duration> {
 }
 
 /// One caller on a thread of its own that takes what is answered and submits as many new ones; the waits.
-async fn submit(dispatch: &Dispatch, round: Round) -> Vec<Duration> {
+async fn submit(dispatch: &Dispatch, round: Round) -> Vec<u32> {
     let caller = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let dispatch = dispatch.clone();
     let waits = caller.spawn(async move {
         let wishes = Wishes::new(round.how);
         let answers = Answers::new();
-        let mut began: Vec<Instant> = Vec::with_capacity(round.holds as usize);
+        let start = Instant::now();
+        let now = || start.elapsed().as_micros() as u32;
+        let mut began: Vec<u32> = Vec::with_capacity(round.holds as usize);
         let mut waits = Vec::with_capacity(round.holds as usize);
         let mut taken: Vec<Answered> = Vec::new();
         let mut room = round.in_flight;
         while waits.len() < round.holds as usize {
             let next = began.len() as u64;
             let until = (next + room).min(round.holds);
-            began.resize(until as usize, Instant::now());
+            began.resize(until as usize, now());
             let wish = |ticket| {
                 let (to, asked) = wishes.number(ticket);
                 Ask { to, asked, ticket }
@@ -292,7 +311,7 @@ async fn submit(dispatch: &Dispatch, round: Round) -> Vec<Duration> {
             dispatch.submit((next..until).map(wish), &answers);
             std::future::poll_fn(|context| answers.poll_take(context, &mut taken)).await;
             room = taken.len() as u64;
-            let now = Instant::now();
+            let now = now();
             for Answered { ticket, outcome } in taken.drain(..) {
                 outcome.unwrap().result.unwrap();
                 waits.push(now - began[ticket as usize]);

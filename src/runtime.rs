@@ -44,6 +44,7 @@ mod hosting;
 mod hub;
 mod inbox;
 mod load;
+mod place;
 mod rebuild;
 pub mod recovery;
 mod release;

@@ -64,11 +64,21 @@ impl Address {
     /// The shard this machine lives on, of `shards` in the deployment.
     #[must_use]
     pub fn shard(&self, shards: u16) -> Shard {
-        match self {
-            Address::Event(event) => place(xxh3_64(event.as_str().as_bytes()), shards),
-            Address::Block(block) => place(block.hash(), shards),
-            Address::Orders(shard) | Address::Payments(shard) | Address::Notifier(shard) => *shard,
-        }
+        self.locate(shards).0
+    }
+
+    /// The shard this machine lives on, and 64 bits that follow from the address alone, so that whoever has to look for it
+    /// there need not hash its name again. Addresses of one shard differ in the upper half as a rule.
+    #[must_use]
+    pub fn locate(&self, shards: u16) -> (Shard, u64) {
+        let hash = match self {
+            Address::Event(event) => xxh3_64(event.as_str().as_bytes()),
+            Address::Block(block) => block.hash(),
+            Address::Orders(shard) | Address::Payments(shard) | Address::Notifier(shard) => {
+                return (*shard, (self.kind() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            }
+        };
+        (place(hash, shards), hash)
     }
 
     /// What kind of machine lives here, for metrics.
@@ -133,6 +143,18 @@ mod tests {
     }
 
     const PINNED: (u16, u32, u16) = (35, 7_693_828, 8);
+
+    #[test]
+    fn machines_of_one_shard_are_told_apart_by_their_upper_half() {
+        let shard = Shard(9);
+        let desks = [Address::Orders(shard), Address::Payments(shard), Address::Notifier(shard)];
+        let blocks = (0..64)
+            .map(|block| Address::Block(BlockRef { event: "aurora".into(), block: block.to_string().as_str().into() }));
+        let mut halves: Vec<u64> = blocks.chain(desks).map(|address| address.locate(64).1 >> 32).collect();
+        halves.sort_unstable();
+        halves.dedup();
+        assert_eq!(halves.len(), 67);
+    }
 
     #[test]
     fn long_names_hash_like_short_ones() {

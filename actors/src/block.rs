@@ -155,12 +155,22 @@ pub enum Want {
 }
 
 /// The places of one hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Claim {
     /// Seats, in row-major order.
     Seats(SmallVec<[SeatIx; 4]>),
     /// Places of a standing block.
     Standing(u32),
+}
+
+impl Clone for Claim {
+    /// As derived, but the seats are copied as they lie, not one by one.
+    fn clone(&self) -> Self {
+        match self {
+            Claim::Seats(seats) => Claim::Seats(SmallVec::from_slice(seats)),
+            Claim::Standing(quantity) => Claim::Standing(*quantity),
+        }
+    }
 }
 
 impl Claim {
@@ -460,6 +470,16 @@ impl Machine for SeatBlock {
         match self.judge() {
             Some(judge) => judge.decide(at, command, out),
             None => self.decide_bare(command, out),
+        }
+    }
+
+    /// A customer's slot is the one place that a hold goes to by chance and not in order.
+    fn foresee(&self, command: &Command) -> u64 {
+        match (&self.stock, command) {
+            (Some(stock), Command::Hold { customer, .. } | Command::Seek { customer, .. }) => {
+                stock.holds.roster.foresee(customer)
+            }
+            (Some(_) | None, _) => 0,
         }
     }
 

@@ -140,6 +140,11 @@ impl<M: Machine> Keyed<M> {
         self.machine.deadline().into_iter().chain(forget).min()
     }
 
+    /// See [`Machine::foresee`].
+    pub fn foresee(&self, command: &M::Command) -> u64 {
+        self.machine.foresee(command)
+    }
+
     /// Folds a stored entry in.
     pub fn apply(&mut self, entry: &Entry<M::Change, M::Reply>) {
         match entry {
@@ -176,7 +181,7 @@ impl<M: Machine> Keyed<M> {
         }
     }
 
-    /// `inner` is empty room, kept from command to command; it is left empty.
+    /// What the machine wants is left in `inner`, what its keys want in `out`: [`Keyed::settle`] takes both, in that order.
     pub(crate) fn decide(
         &self,
         at: Moment<'_>,
@@ -188,9 +193,8 @@ impl<M: Machine> Keyed<M> {
             return replay(stored.0, stored.1);
         }
         let result = self.machine.decide(at, asked.command, inner);
-        match &result {
-            Ok(_) => lift(inner, out),
-            Err(_) => inner.clear(),
+        if result.is_err() {
+            inner.clear();
         }
         if let Some(key) = asked.key {
             let forget_at = at.now + at.policy.idempotency_ttl;
@@ -199,8 +203,19 @@ impl<M: Machine> Keyed<M> {
         Answer { result, replayed: false }
     }
 
-    /// Folds the outbox in and moves it to what the turn produced.
-    pub(crate) fn settle(&mut self, out: &mut Outbox<Entry<M::Change, M::Reply>>, turned: &mut Turned<M>) {
+    /// Folds both outboxes in and moves them to what the turn produced.
+    pub(crate) fn settle(
+        &mut self,
+        inner: &mut Outbox<M::Change>,
+        out: &mut Outbox<Entry<M::Change, M::Reply>>,
+        turned: &mut Turned<M>,
+    ) {
+        for change in inner.changes.drain(..) {
+            self.machine.apply(&change);
+            self.machine.publish(&change, &mut turned.feed);
+            turned.entries.push(Entry::Change(change));
+        }
+        turned.effects.append(&mut inner.effects);
         for entry in out.changes.drain(..) {
             self.apply(&entry);
             if let Entry::Change(change) = &entry {

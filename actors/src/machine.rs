@@ -101,6 +101,12 @@ pub trait Machine: Sized {
         out: &mut Outbox<Self::Change>,
     ) -> Result<Self::Reply, Refusal>;
 
+    /// Looks at the memory that a command will need, and gives something that depends on what is there. A host calls it for
+    /// all of a batch before the first is judged, so that the waits for memory of many commands overlap.
+    fn foresee(&self, _command: &Self::Command) -> u64 {
+        0
+    }
+
     /// Folds a change in; cannot fail. A change that contradicts the state is our bug: it panics.
     fn apply(&mut self, change: &Self::Change);
 
@@ -155,11 +161,11 @@ pub fn turn<M: Machine>(
     let (mut inner, mut out) = (Outbox::default(), Outbox::default());
     if machine.deadline().is_some_and(|due| due <= at.now) {
         machine.wake(at, &mut out);
-        machine.settle(&mut out, &mut turned);
+        machine.settle(&mut inner, &mut out, &mut turned);
     }
     for asked in batch {
         let answer = machine.decide(at, asked, &mut inner, &mut out);
-        machine.settle(&mut out, &mut turned);
+        machine.settle(&mut inner, &mut out, &mut turned);
         turned.answers.push(answer);
     }
     turned

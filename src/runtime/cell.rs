@@ -4,6 +4,8 @@
 //! the turn produced goes to the shard, which releases it when it is durable. A cell never tells anybody anything itself,
 //! and never trusts a state that panicked: it throws it away and waits for the shard to bring it back.
 
+use std::collections::VecDeque;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,8 +43,8 @@ pub(super) struct Cell<M: Hosted> {
     timer: Option<(Millis, SpawnHandle)>,
     /// Turns in a row that panicked: each waits longer to be mended, so that one that always panics harms nobody else.
     panics: u32,
-    /// Room for one batch, kept from turn to turn.
-    commands: Vec<Asked<M::Command>>,
+    /// What the turn takes, and who waits for its answers.
+    batch: VecDeque<Queued<M::Command>>,
     waiters: Vec<Option<Waiter>>,
 }
 
@@ -56,7 +58,7 @@ impl<M: Hosted> Cell<M> {
             shard,
             timer: None,
             panics: 0,
-            commands: Vec::new(),
+            batch: VecDeque::new(),
             waiters: Vec::new(),
         }
     }
@@ -73,21 +75,27 @@ impl<M: Hosted> Cell<M> {
         }
         let Some(mut state) = self.state.take() else { return };
         let heard = crate::clock::now();
-        let clock = self.shard.now();
+        let clock = self.shard.not_before(heard);
         self.take_batch(gate, heard);
         // Without a journal nothing may fall due: the machine is shown the moment before.
         let now = match (gate, state.deadline()) {
             (Gate::ReadOnly(_), Some(due)) if due <= clock => Millis(due.0.saturating_sub(1)),
             _ => clock,
         };
-        if self.commands.is_empty() && state.deadline().is_none_or(|due| due > now) {
+        if self.batch.is_empty() && state.deadline().is_none_or(|due| due > now) {
             self.state = Some(state);
             return self.arm(ctx);
         }
-        let batch = self.commands.len();
+        let batch = self.batch.len();
         let planted = self.inbox.panic_next.take();
         let at = Moment { now, policy: self.shard.policy() };
-        let commands = self.commands.drain(..);
+        self.waiters.reserve(batch);
+        if batch > 1 {
+            // The sum is of no use; without it the compiler would not look.
+            let seen = self.batch.iter().fold(0, |seen, queued| seen ^ state.foresee(&queued.asked.command));
+            std::hint::black_box(seen);
+        }
+        let commands = Taking { batch: &mut self.batch, waiters: &mut self.waiters };
         let turned = catch_unwind(AssertUnwindSafe(|| {
             assert!(!planted, "a panic was asked for");
             turn(&mut state, at, commands)
@@ -107,33 +115,39 @@ impl<M: Hosted> Cell<M> {
         self.arm(ctx);
     }
 
-    /// Moves up to one batch from the inbox to `commands` and `waiters`; what came too late or cannot be done now is
-    /// answered at once.
+    /// Moves up to one batch out of the inbox; what came too late or cannot be done now is answered at once.
     fn take_batch(&mut self, gate: Gate, now: Millis) {
         let settings = self.shard.settings();
         let mut queue = self.inbox.queue.borrow_mut();
         let count = queue.len().min(settings.batch_max);
-        let oldest = Millis(now.0.saturating_sub(settings.deadline.as_millis() as u64));
-        for Queued { asked, waiter, arrived } in queue.drain(..count) {
-            let refusal = match gate {
-                Gate::ReadOnly(failure) if asked.key.is_some() || !M::reads(&asked.command) => Some(failure),
-                Gate::Open | Gate::ReadOnly(_) | Gate::Closed(_) => {
-                    (arrived < oldest && waiter.is_some()).then_some(&Failure::TOO_LATE)
-                }
-            };
-            match (refusal, waiter) {
-                (None, waiter) => {
-                    self.commands.push(asked);
-                    self.waiters.push(waiter);
-                }
-                (Some(failure), Some(waiter)) => {
-                    self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
-                    waiter.answer(Err(failure.clone()));
-                }
-                (Some(_), None) => {}
-            }
+        if count == queue.len() {
+            mem::swap(&mut *queue, &mut self.batch);
+        } else {
+            self.batch.extend(queue.drain(..count));
         }
+        drop(queue);
         self.shard.gauges().taken(M::KIND, count);
+        let oldest = Millis(now.0.saturating_sub(settings.deadline.as_millis() as u64));
+        if gate != Gate::Open || self.batch.iter().any(|queued| queued.arrived < oldest) {
+            self.refuse_some(gate, oldest);
+        }
+    }
+
+    fn refuse_some(&mut self, gate: Gate, oldest: Millis) {
+        self.batch.retain_mut(|Queued { asked, waiter, arrived }| {
+            let refusal = match gate {
+                Gate::ReadOnly(failure) if asked.key.is_some() || !M::reads(&asked.command) => failure,
+                Gate::Open | Gate::ReadOnly(_) | Gate::Closed(_) if *arrived < oldest && waiter.is_some() => {
+                    &Failure::TOO_LATE
+                }
+                Gate::Open | Gate::ReadOnly(_) | Gate::Closed(_) => return true,
+            };
+            if let Some(waiter) = waiter.take() {
+                self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
+                waiter.answer(Err(refusal.clone()));
+            }
+            false
+        });
     }
 
     /// Gives what a turn produced to the shard. On an error nothing of it was or will be journaled.
@@ -174,9 +188,9 @@ impl<M: Hosted> Cell<M> {
         error!(cell = ?self.address, what, "cell is thrown away and rebuilt from snapshot and journal");
         self.shard.panicked(M::KIND);
         self.state = None;
-        self.commands.clear();
         let last_change = self.inbox.last_change.get();
-        for waiter in self.waiters.drain(..).flatten() {
+        let untaken = self.batch.drain(..).map(|queued| queued.waiter);
+        for waiter in self.waiters.drain(..).chain(untaken).flatten() {
             self.inbox.unanswered.set(self.inbox.unanswered.get() - 1);
             waiter.answer(Err(Failure::RESTARTED));
         }
@@ -211,6 +225,26 @@ impl<M: Hosted> Cell<M> {
             cell.turn(ctx);
         });
         self.timer = Some((due, handle));
+    }
+}
+
+/// The commands of a batch, each moved once. What a panic leaves in the batch has still its waiter.
+struct Taking<'a, C> {
+    batch: &'a mut VecDeque<Queued<C>>,
+    waiters: &'a mut Vec<Option<Waiter>>,
+}
+
+impl<C> Iterator for Taking<'_, C> {
+    type Item = Asked<C>;
+
+    fn next(&mut self) -> Option<Asked<C>> {
+        let Queued { asked, waiter, arrived: _ } = self.batch.pop_front()?;
+        self.waiters.push(waiter);
+        Some(asked)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.batch.len(), Some(self.batch.len()))
     }
 }
 

@@ -55,8 +55,9 @@ struct Record<R> {
 }
 
 impl<R> Record<R> {
-    fn new() -> Self {
-        Self { bytes: Vec::new(), entries: 0, turns: 0, sealed: false, releases: Vec::new() }
+    /// With room for so many bytes.
+    fn new(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), entries: 0, turns: 0, sealed: false, releases: Vec::new() }
     }
 }
 
@@ -76,6 +77,8 @@ pub struct ShardLog<R> {
     /// Not durable yet: the first has the number after `durable`, and so on. Only the last may be open.
     records: VecDeque<Record<R>>,
     in_flight: bool,
+    /// Bytes of the last record, and room for the next.
+    usual: usize,
     limits: Limits,
 }
 
@@ -83,7 +86,7 @@ impl<R> ShardLog<R> {
     /// A log whose shard's last durable record is `durable`.
     #[must_use]
     pub fn new(durable: Seq, limits: Limits) -> Self {
-        Self { durable, records: VecDeque::new(), in_flight: false, limits }
+        Self { durable, records: VecDeque::new(), in_flight: false, usual: 0, limits }
     }
 
     /// The last durable record.
@@ -164,6 +167,7 @@ impl<R> ShardLog<R> {
         let record = self.records.front_mut().filter(|record| record.turns > 0)?;
         record.sealed = true;
         self.in_flight = true;
+        self.usual = record.bytes.len();
         Some(Append { after: self.durable, record: std::mem::take(&mut record.bytes), entries: record.entries })
     }
 
@@ -212,7 +216,7 @@ impl<R> ShardLog<R> {
     /// Makes sure that the last record takes turns; its number.
     fn open(&mut self) -> Seq {
         if self.records.back().is_none_or(|record| record.sealed) {
-            self.records.push_back(Record::new());
+            self.records.push_back(Record::new(self.usual));
         }
         self.end()
     }

@@ -15,6 +15,8 @@ use std::fmt;
 
 use actors::address::Address;
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +34,9 @@ pub const ENTRY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Most bytes that one snapshot may claim when it is decoded.
 pub const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Room for most entries, made at once.
+const ENTRY_BYTES_USUAL: usize = 128;
 
 /// Length and number of entries, after the address.
 const COUNTS_BYTES: usize = 8;
@@ -87,6 +92,17 @@ impl std::error::Error for FormatError {
     }
 }
 
+/// Where bytes are appended, without the detour over a writer that can fail.
+struct End<'a>(&'a mut Vec<u8>);
+
+impl Writer for End<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// Appends what one turn of one cell changed to a record; an empty record gets its version first.
 ///
 /// # Errors
@@ -104,11 +120,12 @@ fn try_put_section<E: Serialize>(record: &mut Vec<u8>, address: &Address, entrie
     if record.is_empty() {
         record.push(RECORD_VERSION);
     }
-    bincode::serde::encode_into_std_write(address, record, ENTRY).map_err(FormatError::Encode)?;
+    bincode::serde::encode_into_writer(address, End(record), ENTRY).map_err(FormatError::Encode)?;
     let counts = record.len();
     record.extend_from_slice(&[0; COUNTS_BYTES]);
     for entry in entries {
-        bincode::serde::encode_into_std_write(entry, record, ENTRY).map_err(FormatError::Encode)?;
+        record.reserve(ENTRY_BYTES_USUAL);
+        bincode::serde::encode_into_writer(entry, End(record), ENTRY).map_err(FormatError::Encode)?;
     }
     let length = (record.len() - counts - COUNTS_BYTES) as u32;
     record[counts..counts + 4].copy_from_slice(&length.to_le_bytes());
@@ -197,7 +214,7 @@ impl<'a> Iterator for Sections<'a> {
 /// State that cannot be encoded, which is our bug.
 pub fn encode_snapshot<T: Serialize>(state: &T) -> Result<Vec<u8>, FormatError> {
     let mut bytes = vec![SNAPSHOT_VERSION];
-    bincode::serde::encode_into_std_write(state, &mut bytes, SNAPSHOT).map_err(FormatError::Encode)?;
+    bincode::serde::encode_into_writer(state, End(&mut bytes), SNAPSHOT).map_err(FormatError::Encode)?;
     Ok(bytes)
 }
 

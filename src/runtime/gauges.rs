@@ -15,7 +15,7 @@ use crate::journal::Seq;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Gauges {
-    hosted: AtomicBool,
+    hosted: Hosted,
     /// Lives of the shard on this node that are in memory: one more than necessary for the moment in which one ends.
     lives: AtomicU32,
     pub(super) durable: AtomicU64,
@@ -27,24 +27,30 @@ pub(super) struct Gauges {
     pub(super) asks: Asks,
 }
 
+/// Whether the shard lives here and lets asks in. Whoever asks reads it, so it lies apart from what its thread writes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Hosted(AtomicBool);
+
 /// Asks that were let in and are not answered yet; written by every thread that asks and by those that answer.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Asks(AtomicUsize);
 
 impl Asks {
-    /// Counts one more, unless there are `most`.
-    pub(super) fn enter(&self, most: usize) -> bool {
-        let entered = self.0.fetch_add(1, Ordering::Relaxed) < most;
-        if !entered {
-            self.leave();
+    /// Counts so many more that there are not more than `most`, at most `wanted`: how many.
+    pub(super) fn enter(&self, wanted: usize, most: usize) -> usize {
+        let before = self.0.fetch_add(wanted, Ordering::Relaxed);
+        let entered = most.saturating_sub(before).min(wanted);
+        if entered < wanted {
+            self.leave(wanted - entered);
         }
         entered
     }
 
-    /// One of those that entered is answered, or nobody waits for it any more.
-    pub(super) fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// So many of those that entered are answered, or nobody waits for them any more.
+    pub(super) fn leave(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn count(&self) -> usize {
@@ -55,11 +61,11 @@ impl Asks {
 impl Gauges {
     /// Whether the shard lives here and lets asks in.
     pub(super) fn is_hosted(&self) -> bool {
-        self.hosted.load(Ordering::Acquire)
+        self.hosted.0.load(Ordering::Acquire)
     }
 
     pub(super) fn set_hosted(&self, hosted: bool) {
-        self.hosted.store(hosted, Ordering::Release);
+        self.hosted.0.store(hosted, Ordering::Release);
     }
 
     pub(super) fn life_began(&self) {

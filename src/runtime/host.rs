@@ -22,16 +22,22 @@ use tokio::time::MissedTickBehavior;
 use super::Settings;
 use super::control::{Control, Life};
 use super::failure::Failure;
+use super::place::Place;
 use super::rebuild;
 use super::recovery::Restored;
 use super::router::{Parcel, Post, Router};
 use super::seams::{FeedSink, Hooks, Outward};
 use super::shard::ShardHost;
 use super::snapshotting::{Writer, round, round_if_due};
+use super::waiter::{Outgoing, Waiter};
 use crate::journal::Journal;
 
 /// Messages taken from the inbox before the cells they are for get their turn.
 const POSTS_MAX: usize = 1024;
+
+/// Asks taken out of bundles before the same: what waits for a turn then still lies in the core's cache, and the first of
+/// many are with the journal while the last are taken.
+const BUNDLED_MAX: usize = 1024;
 
 /// How often the thread looks whether a round of snapshots is due, at most.
 const LOOK_MAX: Duration = Duration::from_secs(1);
@@ -84,13 +90,15 @@ pub(super) struct Host {
     shards: RefCell<Vec<Option<Rc<ShardHost>>>>,
     /// No shard comes any more.
     stopping: Cell<bool>,
+    outgoing: Rc<Cell<Outgoing>>,
 }
 
 impl Host {
     /// Starts the cells of what was brought back, on the thread that calls.
     pub(super) fn start(node: Arc<Node>, restored: Vec<Restored>) -> Rc<Host> {
         let shards = (0..node.router.shards()).map(|_| None).collect();
-        let host = Rc::new(Host { node, shards: RefCell::new(shards), stopping: Cell::new(false) });
+        let host =
+            Rc::new(Host { node, shards: RefCell::new(shards), stopping: Cell::new(false), outgoing: Rc::default() });
         for restored in restored {
             host.bring_in(restored, Millis(0));
         }
@@ -101,41 +109,58 @@ impl Host {
         &self.node
     }
 
+    /// Room for answers on their way to who asked.
+    pub(super) fn outgoing(&self) -> &Rc<Cell<Outgoing>> {
+        &self.outgoing
+    }
+
     /// Takes what is sent to this thread, for as long as there is anybody who could send.
     pub(super) async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Post>) {
         let mut posts = Vec::with_capacity(POSTS_MAX);
         while inbox.recv_many(&mut posts, POSTS_MAX).await > 0 {
-            let now = crate::clock::now();
+            let (mut now, mut bundled) = (crate::clock::now(), 0);
             for post in posts.drain(..) {
-                match post {
-                    Post::Parcel(parcel) => self.deliver(parcel, now),
-                    Post::Parcels(parcels) => parcels.into_iter().for_each(|parcel| self.deliver(parcel, now)),
-                    Post::Control(control) => self.control(*control),
+                bundled += post.bundled();
+                self.take(post, now);
+                if bundled >= BUNDLED_MAX {
+                    tokio::task::yield_now().await;
+                    (now, bundled) = (crate::clock::now(), 0);
                 }
             }
             tokio::task::yield_now().await;
         }
     }
 
-    /// From a machine of this thread to any machine.
-    pub(super) fn tell(&self, to: Address, message: Message) {
-        let shard = to.shard(self.node.router.shards());
-        match self.staying(shard) {
-            Some(here) => {
-                here.deliver(Parcel { shard, to, key: None, message, waiter: None }, crate::clock::now());
+    fn take(self: &Rc<Self>, post: Post, now: Millis) {
+        match post {
+            Post::Tell(parcel) => self.deliver(parcel, None, now),
+            Post::Ask(parcel, waiter) => self.deliver(parcel, Some(Waiter::One(waiter)), now),
+            Post::Bundle(mut bundle) => {
+                bundle.open().for_each(|(parcel, waiter)| self.deliver(parcel, Some(waiter), now));
             }
-            None => self.node.router.tell(to, message),
+            Post::Control(control) => self.control(*control),
         }
     }
 
-    fn deliver(&self, parcel: Parcel, now: Millis) {
-        match (self.staying(parcel.shard), parcel.waiter) {
-            (Some(shard), waiter) => shard.deliver(Parcel { waiter, ..parcel }, now),
+    /// From a machine of this thread to any machine.
+    pub(super) fn tell(&self, to: Address, message: Message) {
+        let (shard, to) = Place::of(to, self.node.router.shards());
+        match self.staying(shard) {
+            Some(here) => {
+                here.deliver(Parcel { shard, to, key: None, message }, None, crate::clock::now());
+            }
+            None => self.node.router.tell(to.address, message),
+        }
+    }
+
+    fn deliver(&self, parcel: Parcel, waiter: Option<Waiter>, now: Millis) {
+        match (self.staying(parcel.shard), waiter) {
+            (Some(shard), waiter) => shard.deliver(parcel, waiter, now),
             (None, Some(waiter)) => {
                 let failure = if self.node.router.is_open() { Failure::Elsewhere } else { Failure::STOPPING };
                 waiter.answer(Err(failure));
             }
-            (None, None) => self.node.router.beyond().tell(parcel.to, parcel.message),
+            (None, None) => self.node.router.beyond().tell(parcel.to.address, parcel.message),
         }
     }
 

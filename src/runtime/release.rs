@@ -25,6 +25,14 @@ pub(super) enum Release {
 }
 
 impl Release {
+    /// Public changes of a turn.
+    pub(super) fn changes(&self) -> usize {
+        match self {
+            Release::Turn(told) => told.feed.len(),
+            Release::Picture(_) | Release::Mark(_) => 0,
+        }
+    }
+
     /// The waiters, when nothing of it will ever be told.
     pub(super) fn into_waiters(self) -> impl Iterator<Item = Waiter> {
         let answers = match self {

@@ -4,6 +4,7 @@
 //! open, and whether the shard lives here. It never waits and never looks into a machine; [`super::host`] takes what it
 //! sends. What is for another node goes to [`Beyond`].
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,29 +21,40 @@ use super::control::Control;
 use super::failure::Failure;
 use super::gauges::{Asks, Gauges, View};
 use super::hub::Hub;
+use super::place::Place;
 use super::seams::{Beyond, Hooks};
-use super::waiter::{Answered, Answers, Ask, Batch, Outcome, Slot, Waiter};
+use super::waiter::{Answered, Answers, Ask, Bundle, Outcome};
 
 /// A command on its way to its machine.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    /// Where `to` lives, so that its name is hashed once.
     pub(super) shard: Shard,
-    pub(super) to: Address,
+    pub(super) to: Place,
     pub(super) key: Option<Key>,
     pub(super) message: Message,
-    /// `None`: nobody waits for an answer.
-    pub(super) waiter: Option<Waiter>,
 }
 
 /// What a shard's thread is sent.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "almost all are parcels, and a box for each would cost an allocation")]
 pub(super) enum Post {
-    Parcel(Parcel),
-    /// Those of one batch that are for this thread, in the order in which they were asked.
-    Parcels(Vec<Parcel>),
+    /// Nobody waits for an answer.
+    Tell(Parcel),
+    /// One future waits.
+    Ask(Parcel, oneshot::Sender<Outcome>),
+    /// Some of one batch that are for this thread, in the order in which they were asked.
+    Bundle(Bundle),
     Control(Box<Control>),
+}
+
+impl Post {
+    /// How many asks it bundles.
+    pub(super) fn bundled(&self) -> usize {
+        match self {
+            Post::Bundle(bundle) => bundle.len(),
+            Post::Tell(_) | Post::Ask(..) | Post::Control(_) => 0,
+        }
+    }
 }
 
 /// A handle to every machine of the node. See the module's charter.
@@ -103,69 +115,75 @@ impl Router {
     /// # Errors
     /// See [`Failure`]; a refusal is an answer, not an error.
     pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Outcome {
-        let (shard, asks) = match self.admit(&to) {
+        let (shard, to) = match self.admit(to, |shard| self.gauges(shard).asks.enter(1, self.board.asks_max) == 1) {
             Ok(admitted) => admitted,
             Err(outcome) => return *outcome,
         };
         // Counted for as long as somebody waits.
-        let _under_way = UnderWay(asks);
+        let _under_way = UnderWay(&self.gauges(shard).asks);
         let (waiter, answer) = oneshot::channel();
-        let waiter = Some(Waiter::One(waiter));
-        self.send(Parcel { shard, to, key: asked.key, message: asked.command, waiter });
+        self.send(shard, Post::Ask(Parcel { shard, to, key: asked.key, message: asked.command }, waiter));
         // A waiter that was dropped unanswered tells nothing about what was done.
         answer.await.unwrap_or(Err(Failure::Unknown))
     }
 
     /// Asks many machines of this node at once: exactly one answer for each comes to `answers` under the ask's ticket, in
-    /// any order, refusals of the admission too and before this returns. Each thread of the runtime is woken once for all
-    /// that are for it, and asks of one batch for one machine reach it in their order. What an outcome says is as for
+    /// any order, refusals of the admission too and before this returns. They go to each thread of the runtime in bundles,
+    /// and asks of one batch for one machine reach it in their order. What an outcome says is as for
     /// [`Router::ask`].
     pub fn submit(&self, asks: impl IntoIterator<Item = Ask>, answers: &Arc<Answers>) {
-        let threads = self.board.lines.len();
-        let batch = Batch::new(answers.clone(), self.board.gauges.clone());
-        let mut posts: SmallVec<[Vec<Parcel>; 4]> = self.board.lines.iter().map(|_| Vec::new()).collect();
+        let asks = asks.into_iter();
+        let expected = asks.size_hint().0;
+        let lines = &self.board.lines;
+        let mut room = Room::new(&self.board, expected);
+        let bundle = || Bundle::new(answers, &self.board.gauges, expected);
+        let mut bundles: SmallVec<[Bundle; 4]> = lines.iter().map(|_| bundle()).collect();
         for Ask { to, asked, ticket } in asks {
-            match self.admit(&to) {
-                Ok((shard, _)) => {
-                    let waiter = Some(Waiter::Slot(Slot::counted(&batch, ticket, shard)));
-                    let parcel = Parcel { shard, to, key: asked.key, message: asked.command, waiter };
-                    posts[usize::from(shard.0) % threads].push(parcel);
+            match self.admit(to, |shard| room.take(shard)) {
+                Ok((shard, to)) => {
+                    let parcel = Parcel { shard, to, key: asked.key, message: asked.command };
+                    let thread = usize::from(shard.0) % lines.len();
+                    if bundles[thread].push(ticket, parcel) {
+                        let full = mem::replace(&mut bundles[thread], bundle());
+                        // A thread that is gone drops the bundle: the outcomes are unknown.
+                        let _ = lines[thread].send(Post::Bundle(full));
+                    }
                 }
                 Err(outcome) => answers.put(Answered { ticket, outcome: *outcome }),
             }
         }
-        for (line, parcels) in self.board.lines.iter().zip(posts).filter(|(_, parcels)| !parcels.is_empty()) {
-            // A thread that is gone drops the waiters: their outcome is unknown.
-            let _ = line.send(Post::Parcels(parcels));
+        drop(room);
+        for (line, bundle) in lines.iter().zip(bundles).filter(|(_, bundle)| bundle.len() > 0) {
+            let _ = line.send(Post::Bundle(bundle));
         }
     }
 
-    /// Lets an ask in, which is counted from now on, or says what it is answered at once.
-    fn admit(&self, to: &Address) -> Result<(Shard, &Asks), Box<Outcome>> {
+    /// Lets an ask in, or says what it is answered at once.
+    fn admit(&self, to: Address, enter: impl FnOnce(Shard) -> bool) -> Result<(Shard, Place), Box<Outcome>> {
         if !self.is_open() {
             return Err(Box::new(Err(Failure::STOPPING)));
         }
-        let shard = to.shard(self.board.shards);
+        let (shard, to) = Place::of(to, self.board.shards);
         let Some(gauges) = self.board.gauges.get(usize::from(shard.0)) else {
-            return Err(Box::new(Ok(Answer { result: Err(nowhere(to)), replayed: false })));
+            return Err(Box::new(Ok(Answer { result: Err(nowhere(&to.address)), replayed: false })));
         };
         if !gauges.is_hosted() {
             return Err(Box::new(Err(Failure::Elsewhere)));
         }
-        if !gauges.asks.enter(self.board.asks_max) {
-            self.board.hooks.overloaded(to.kind());
+        if !enter(shard) {
+            self.board.hooks.overloaded(to.address.kind());
             return Err(Box::new(Err(Failure::OVERLOADED)));
         }
-        Ok((shard, &gauges.asks))
+        Ok((shard, to))
     }
 
     /// Tells a machine something, beyond this node if its shard does not live here; nobody waits for an answer.
     pub fn tell(&self, to: Address, message: Message) {
-        let shard = to.shard(self.board.shards);
+        let (shard, to) = Place::of(to, self.board.shards);
         if self.hosts(shard) {
-            self.send(Parcel { shard, to, key: None, message, waiter: None });
+            self.send(shard, Post::Tell(Parcel { shard, to, key: None, message }));
         } else if shard.0 < self.board.shards {
-            self.board.beyond.tell(to, message);
+            self.board.beyond.tell(to.address, message);
         }
     }
 
@@ -238,9 +256,48 @@ impl Router {
     }
 
     /// To the thread that runs a shard. Lost when that thread has ended: the waiter is dropped and says unknown.
-    pub(super) fn send(&self, parcel: Parcel) {
-        let thread = usize::from(parcel.shard.0) % self.board.lines.len();
-        let _ = self.board.lines[thread].send(Post::Parcel(parcel));
+    fn send(&self, shard: Shard, post: Post) {
+        let thread = usize::from(shard.0) % self.board.lines.len();
+        let _ = self.board.lines[thread].send(post);
+    }
+}
+
+/// Room for the asks of one call, taken from the shards' counts for several at a time: a count is written by two threads
+/// and travels between them each time. What was not needed is given back in the end.
+struct Room<'a> {
+    board: &'a Switchboard,
+    at_once: u8,
+    /// Taken and not used yet, by shard.
+    spare: SmallVec<[u8; 64]>,
+}
+
+/// Most asks that room is taken for at a time.
+const ROOM_MAX: usize = 16;
+
+impl<'a> Room<'a> {
+    /// For about so many asks, over all shards.
+    fn new(board: &'a Switchboard, asks: usize) -> Self {
+        let at_once = (asks / usize::from(board.shards).max(1)).clamp(1, ROOM_MAX) as u8;
+        Self { board, at_once, spare: SmallVec::from_elem(0, usize::from(board.shards)) }
+    }
+
+    fn take(&mut self, shard: Shard) -> bool {
+        let spare = &mut self.spare[usize::from(shard.0)];
+        if *spare == 0 {
+            let asks = &self.board.gauges[usize::from(shard.0)].asks;
+            *spare = asks.enter(usize::from(self.at_once), self.board.asks_max) as u8;
+        }
+        let some = *spare > 0;
+        *spare -= u8::from(some);
+        some
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        for (gauges, spare) in self.board.gauges.iter().zip(&self.spare).filter(|(_, spare)| **spare > 0) {
+            gauges.asks.leave(usize::from(*spare));
+        }
     }
 }
 
@@ -249,7 +306,7 @@ struct UnderWay<'a>(&'a Asks);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.leave(1);
     }
 }
 

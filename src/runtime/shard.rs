@@ -8,7 +8,6 @@ mod leaving;
 mod mending;
 
 use std::cell::{Cell as Local, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +19,6 @@ use actors::keyed::Answer;
 use actors::machine::Effect;
 use actors::policy::Policy;
 use actors::time::Millis;
-use foldhash::fast::RandomState;
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
@@ -33,6 +31,7 @@ use super::format::FormatError;
 use super::gauges::Gauges;
 use super::host::{Host, Node};
 use super::hosted::{self, AnyMachine};
+use super::place::{Place, Places};
 use super::recovery::Restored;
 use super::release::{Release, Told};
 use super::router::Parcel;
@@ -59,7 +58,7 @@ pub(super) struct ShardHost {
     node: Arc<Node>,
     host: Weak<Host>,
     log: RefCell<ShardLog<Release>>,
-    cells: RefCell<HashMap<Address, AnyCell, RandomState>>,
+    cells: RefCell<Places<AnyCell>>,
     gate: Local<Gate>,
     /// Something waits to be appended.
     written: Notify,
@@ -76,6 +75,8 @@ pub(super) struct ShardHost {
     here: Arc<AtomicBool>,
     /// The shard's life on this node has ended.
     left: Notify,
+    /// Room for answers, the same for all shards of the thread.
+    outgoing: Rc<Local<Outgoing>>,
 }
 
 impl ShardHost {
@@ -97,6 +98,7 @@ impl ShardHost {
             latest: Local::new(floor),
             here: Arc::new(AtomicBool::new(true)),
             left: Notify::new(),
+            outgoing: host.outgoing().clone(),
             node,
         };
         shard.gauges().life_began();
@@ -112,7 +114,8 @@ impl ShardHost {
             recovered.machine.picture(&mut picture);
             self.publish(picture);
             self.entries.set(self.entries.get() + u64::from(recovered.changed));
-            self.start(address, recovered.machine, recovered.changed || recovered.snapshot.is_none());
+            let changed = recovered.changed || recovered.snapshot.is_none();
+            self.start(self.place(&address), recovered.machine, changed);
         }
     }
 
@@ -123,9 +126,13 @@ impl ShardHost {
         self.wake_all();
     }
 
-    fn start(self: &Rc<Self>, address: Address, machine: AnyMachine, changed: bool) {
-        let cell = AnyCell::start(address.clone(), machine, changed, self);
-        self.cells.borrow_mut().insert(address, cell);
+    fn start(self: &Rc<Self>, place: Place, machine: AnyMachine, changed: bool) {
+        let cell = AnyCell::start(place.address.clone(), machine, changed, self);
+        self.cells.borrow_mut().insert(place, cell);
+    }
+
+    fn place(&self, address: &Address) -> Place {
+        Place::of(address.clone(), self.node.policy.shards).1
     }
 
     pub(super) fn id(&self) -> actors::ids::Shard {
@@ -158,7 +165,12 @@ impl ShardHost {
 
     /// The time of the shard's machines. It never goes back, also when the shard comes from a node whose clock is ahead.
     pub(super) fn now(&self) -> Millis {
-        let now = crate::clock::now().max(self.latest.get());
+        self.not_before(crate::clock::now())
+    }
+
+    /// The time of the shard's machines at a reading of the clock.
+    pub(super) fn not_before(&self, clock: Millis) -> Millis {
+        let now = clock.max(self.latest.get());
         self.latest.set(now);
         now
     }
@@ -169,21 +181,21 @@ impl ShardHost {
     }
 
     /// Puts a message into its cell's inbox; makes the cell if the message may; otherwise answers at once.
-    pub(super) fn deliver(self: &Rc<Self>, parcel: Parcel, at: Millis) {
-        let Parcel { shard, to, key, message, waiter } = parcel;
+    pub(super) fn deliver(self: &Rc<Self>, parcel: Parcel, waiter: Option<Waiter>, at: Millis) {
+        let Parcel { shard, to, key, message } = parcel;
         let cells = self.cells.borrow();
         let Some(cell) = cells.get(&to) else {
             drop(cells);
             let writable = self.gate() == Gate::Open;
             if writable
                 && creates(&message)
-                && let Some(_) = hosted::unknown(&to)
+                && let Some(_) = hosted::unknown(&to.address)
             {
-                self.start(to.clone(), AnyMachine::new(&to), true);
-                return self.deliver(Parcel { shard, to, key, message, waiter }, at);
+                self.start(to.clone(), AnyMachine::new(&to.address), true);
+                return self.deliver(Parcel { shard, to, key, message }, waiter, at);
             }
             if let Some(waiter) = waiter {
-                let answer = self.without_cell(&to, creates(&message));
+                let answer = self.without_cell(&to.address, creates(&message));
                 waiter.answer(if self.is_sure() { answer } else { Err(Failure::OUT_OF_REACH) });
             }
             return;
@@ -311,9 +323,14 @@ impl ShardHost {
     /// Tells: the public first, so that whoever gets an answer finds it on the board. A record's changes are about as large
     /// as the record; pictures are not bounded by it, so each goes out by itself.
     fn release(&self, mut releases: Vec<Release>) {
+        let changes: usize = releases.iter().map(Release::changes).sum();
         let mut feed = Vec::new();
         for release in &mut releases {
             match release {
+                Release::Turn(told) if feed.is_empty() => {
+                    feed = std::mem::take(&mut told.feed);
+                    feed.reserve_exact(changes.saturating_sub(feed.len()));
+                }
                 Release::Turn(told) => feed.append(&mut told.feed),
                 Release::Picture(picture) => {
                     self.publish(std::mem::take(&mut feed));
@@ -323,13 +340,14 @@ impl ShardHost {
             }
         }
         self.publish(feed);
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = self.outgoing.take();
         for release in &mut releases {
             if let Release::Turn(told) = release {
                 self.answer(told, &mut outgoing);
             }
         }
         outgoing.tell();
+        self.outgoing.set(outgoing);
         for release in releases {
             match release {
                 Release::Turn(told) => {
@@ -384,7 +402,7 @@ impl ShardHost {
     }
 
     pub(super) fn panic_next(&self, address: &Address) {
-        if let Some(cell) = self.cells.borrow().get(address) {
+        if let Some(cell) = self.cells.borrow().get(&self.place(address)) {
             cell.panic_next();
         }
     }
@@ -436,15 +454,15 @@ impl ShardHost {
     }
 
     pub(super) fn addresses(&self) -> Vec<Address> {
-        self.cells.borrow().keys().cloned().collect()
+        self.cells.borrow().keys().map(|place| place.address.clone()).collect()
     }
 
     pub(super) fn take_snapshot(&self, address: &Address) -> Option<SnapshotRequest> {
-        self.cells.borrow().get(address).map(AnyCell::take_snapshot)
+        self.cells.borrow().get(&self.place(address)).map(AnyCell::take_snapshot)
     }
 
     pub(super) fn mark_changed(&self, address: &Address) {
-        if let Some(cell) = self.cells.borrow().get(address) {
+        if let Some(cell) = self.cells.borrow().get(&self.place(address)) {
             cell.mark_changed();
         }
         self.entries.set(self.entries.get() + 1);

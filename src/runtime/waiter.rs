@@ -4,6 +4,7 @@
 //! unknown. It knows no machine and no time: [`super::shard`] ends waits that have become too long.
 
 use std::mem;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::gauges::Gauges;
+use super::router::Parcel;
 
 /// What an ask comes to. A refusal is an answer.
 pub type Outcome = Result<Answer<Reply>, Failure>;
@@ -80,8 +82,8 @@ impl Answers {
     }
 
     /// A place for the answer to one ask that goes another way than through [`super::Router::submit`].
-    pub(crate) fn promise(self: &Arc<Self>, ticket: u64) -> Slot {
-        Slot { batch: Batch::new(self.clone(), Arc::default()), shard: None, ticket, answered: false }
+    pub(crate) fn promise(self: &Arc<Self>, ticket: u64) -> Promise {
+        Promise { answers: self.clone(), ticket, answered: false }
     }
 
     pub(super) fn put(&self, answered: Answered) {
@@ -109,55 +111,138 @@ impl Answers {
     }
 }
 
-/// What the asks of one call have in common, so that each counts only one reference.
+/// A place for one answer that any thread may fill. Dropped unanswered it says that the outcome is unknown.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(crate) struct Promise {
+    answers: Arc<Answers>,
+    ticket: u64,
+    answered: bool,
+}
+
+impl Promise {
+    /// Gives the answer.
+    pub(crate) fn answer(mut self, outcome: Outcome) {
+        self.answered = true;
+        self.answers.put(Answered { ticket: self.ticket, outcome });
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.answers.put(Answered { ticket: self.ticket, outcome: Err(Failure::Unknown) });
+        }
+    }
+}
+
+/// Most asks of a bundle. The thread begins with the first while the next is made, and a list that is this short lies in
+/// memory that the allocator keeps: a list of thousands is given back to the kernel and faulted in again each time.
+const BUNDLE_MAX: usize = 256;
+
+/// Asks of one call that are for one thread, let in and counted, on their way there. What is dropped on the way says
+/// that its outcome is unknown.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    answers: Arc<Answers>,
+    gauges: Arc<[Gauges]>,
+    asks: Vec<(u64, Parcel)>,
+}
+
+impl Bundle {
+    /// With room for so many.
+    pub(super) fn new(answers: &Arc<Answers>, gauges: &Arc<[Gauges]>, room: usize) -> Self {
+        Self { answers: answers.clone(), gauges: gauges.clone(), asks: Vec::with_capacity(room.min(BUNDLE_MAX)) }
+    }
+
+    /// Whether it is full by that.
+    pub(super) fn push(&mut self, ticket: u64, parcel: Parcel) -> bool {
+        self.asks.push((ticket, parcel));
+        self.asks.len() >= BUNDLE_MAX
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// On the thread that it is for: each parcel with whoever waits for its answer.
+    pub(super) fn open(&mut self) -> Opened {
+        let taker = Rc::new(Taker { answers: self.answers.clone(), gauges: self.gauges.clone() });
+        Opened { taker, asks: mem::take(&mut self.asks).into_iter() }
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        if !self.asks.is_empty() {
+            drop(self.open());
+        }
+    }
+}
+
+/// See [`Bundle::open`].
+pub(super) struct Opened {
+    taker: Rc<Taker>,
+    asks: std::vec::IntoIter<(u64, Parcel)>,
+}
+
+impl Iterator for Opened {
+    type Item = (Parcel, Waiter);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (ticket, parcel) = self.asks.next()?;
+        let (taker, shard) = (self.taker.clone(), parcel.shard);
+        Some((parcel, Waiter::Slot(Slot { taker, ticket, shard, answered: false })))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
+/// What the asks of one bundle have in common. Counted by one thread alone: a count that two threads write costs each of
+/// them a trip of its line of memory.
+#[derive(Debug)]
+struct Taker {
     answers: Arc<Answers>,
     gauges: Arc<[Gauges]>,
 }
 
-impl Batch {
-    pub(super) fn new(answers: Arc<Answers>, gauges: Arc<[Gauges]>) -> Arc<Self> {
-        Arc::new(Self { answers, gauges })
+impl Taker {
+    fn leave(&self, shard: Shard, count: usize) {
+        if let Some(gauges) = self.gauges.get(usize::from(shard.0)) {
+            gauges.asks.leave(count);
+        }
     }
 }
 
-/// A place for one answer. Dropped unanswered it says that the outcome is unknown.
+/// A place for the answer to one ask of a bundle. Dropped unanswered it says that the outcome is unknown.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    batch: Arc<Batch>,
+pub(super) struct Slot {
+    taker: Rc<Taker>,
     ticket: u64,
     /// Where the ask is counted.
-    shard: Option<Shard>,
+    shard: Shard,
     answered: bool,
 }
 
 impl Slot {
-    /// For an ask that was let in and is counted in its shard until it is answered.
-    pub(super) fn counted(batch: &Arc<Batch>, ticket: u64, shard: Shard) -> Self {
-        Self { batch: batch.clone(), ticket, shard: Some(shard), answered: false }
+    fn answer(mut self, outcome: Outcome) {
+        self.fill(outcome);
     }
 
-    /// Gives the answer.
-    pub(crate) fn answer(mut self, outcome: Outcome) {
-        let answered = self.fill(outcome);
-        self.batch.answers.put(answered);
-    }
-
-    fn fill(&mut self, outcome: Outcome) -> Answered {
+    fn fill(&mut self, outcome: Outcome) {
         self.answered = true;
-        if let Some(gauges) = self.shard.and_then(|shard| self.batch.gauges.get(usize::from(shard.0))) {
-            gauges.asks.leave();
-        }
-        Answered { ticket: self.ticket, outcome }
+        self.taker.leave(self.shard, 1);
+        self.taker.answers.put(Answered { ticket: self.ticket, outcome });
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if !self.answered {
-            let answered = self.fill(Err(Failure::Unknown));
-            self.batch.answers.put(answered);
+            self.fill(Err(Failure::Unknown));
         }
     }
 }
@@ -181,10 +266,14 @@ impl Waiter {
     }
 }
 
-/// Answers that are released together: whoever takes many of them is told once.
+/// Answers that are released together: whoever takes many of them is told once, and the count of asks is written once.
 #[derive(Default)]
 pub(super) struct Outgoing {
-    many: SmallVec<[(Arc<Answers>, Vec<Answered>); 2]>,
+    many: SmallVec<[(Rc<Taker>, Vec<Answered>); 2]>,
+    /// Answered, but still counted as under way in this shard.
+    counted: Option<(Rc<Taker>, Shard, usize)>,
+    /// Empty lists, kept with their room.
+    spare: Vec<Vec<Answered>>,
 }
 
 /// Whoever asks many is one of few. Beyond, the first are told in between.
@@ -196,21 +285,43 @@ impl Outgoing {
             Waiter::One(_) => return waiter.answer(outcome),
             Waiter::Slot(slot) => slot,
         };
-        let answered = slot.fill(outcome);
-        let answers = &slot.batch.answers;
-        if let Some((_, many)) = self.many.iter_mut().find(|(known, _)| Arc::ptr_eq(known, answers)) {
+        slot.answered = true;
+        self.count(&slot);
+        let answered = Answered { ticket: slot.ticket, outcome };
+        let is_theirs = |taker: &Rc<Taker>| Arc::ptr_eq(&taker.answers, &slot.taker.answers);
+        if let Some((_, many)) = self.many.iter_mut().find(|(taker, _)| is_theirs(taker)) {
             return many.push(answered);
         }
         if self.many.len() == TAKERS_MAX {
             self.tell();
         }
-        self.many.push((answers.clone(), vec![answered]));
+        let mut list = self.spare.pop().unwrap_or_default();
+        list.push(answered);
+        self.many.push((slot.taker.clone(), list));
+    }
+
+    fn count(&mut self, slot: &Slot) {
+        match &mut self.counted {
+            Some((_, shard, count)) if *shard == slot.shard => *count += 1,
+            Some(_) | None => {
+                self.leave();
+                self.counted = Some((slot.taker.clone(), slot.shard, 1));
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some((taker, shard, count)) = self.counted.take() {
+            taker.leave(shard, count);
+        }
     }
 
     /// Everybody is told what is there for them.
     pub(super) fn tell(&mut self) {
-        for (answers, mut many) in self.many.drain(..) {
-            answers.put_all(&mut many);
+        self.leave();
+        for (taker, mut many) in self.many.drain(..) {
+            taker.answers.put_all(&mut many);
+            self.spare.push(many);
         }
     }
 }
@@ -220,3 +331,6 @@ impl Drop for Outgoing {
         self.tell();
     }
 }
+
+#[cfg(test)]
+mod tests;

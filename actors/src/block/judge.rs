@@ -33,11 +33,9 @@ impl Judge<'_> {
     pub(super) fn decide(self, at: Moment<'_>, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
         match command {
             Command::Configure(setup) => Ok(self.configure(&setup, out)),
-            Command::Hold { hold, customer, want } => {
-                self.hold(at, hold, &customer, want, out).map(|view| Reply::Held(Box::new(view)))
-            }
+            Command::Hold { hold, customer, want } => self.hold(at, hold, customer, want, out).map(Reply::Held),
             Command::Seek { hold, customer, quantity, desk, key } => {
-                let answer = self.hold(at, hold, &customer, Want::Best { quantity }, out).map(Box::new);
+                let answer = self.hold(at, hold, customer, Want::Best { quantity }, out);
                 out.tell(Address::Orders(desk), order::Command::SeekAnswered { key, hold, answer });
                 Ok(Reply::Noted)
             }
@@ -69,29 +67,30 @@ impl Judge<'_> {
         self,
         at: Moment<'_>,
         hold: HoldId,
-        customer: &Customer,
+        customer: Customer,
         want: Want,
         out: &mut Outbox<Change>,
-    ) -> Result<HoldView, Refusal> {
+    ) -> Result<Box<HoldView>, Refusal> {
         if let Some(known) = self.stock.holds.get(hold) {
-            let theirs = self.stock.holds.roster.name(known.who) == customer;
-            return if theirs { Ok(self.view(hold, known)) } else { Err(Refusal::UnknownHold) };
+            let theirs = self.stock.holds.roster.name(known.who) == &customer;
+            return if theirs { Ok(Box::new(self.view(hold, known))) } else { Err(Refusal::UnknownHold) };
         }
         let terms = &self.stock.terms;
         open_at(terms, at.now)?;
-        let claim = self.choose(customer, want)?;
+        let claim = self.choose(&customer, want)?;
         let until = at.now + terms.rules.hold_ttl;
-        out.change(Change::Held { hold, customer: customer.clone(), claim: claim.clone(), until });
-        Ok(HoldView {
+        let view = Box::new(HoldView {
             hold,
             block: self.block.clone(),
             customer: customer.clone(),
-            claim,
+            claim: claim.clone(),
             price: terms.price,
             state: HoldState::Held,
             expires_at: until,
             max_per_customer: terms.rules.max_per_customer,
-        })
+        });
+        out.change(Change::Held { hold, customer, claim, until });
+        Ok(view)
     }
 
     fn choose(self, customer: &Customer, want: Want) -> Result<Claim, Refusal> {
@@ -316,16 +315,18 @@ fn in_state(
     state: SeatState,
 ) -> Result<SmallVec<[SeatIx; 4]>, Trouble> {
     chosen.sort_unstable();
-    if chosen.iter().any(|seat| seats.spot(*seat).is_none()) {
-        return Err(Trouble::Unknown);
+    let mut other = SeatList::new();
+    for seat in &chosen {
+        let spot = seats.spot(*seat).ok_or(Trouble::Unknown)?;
+        if seats.state(spot) != state {
+            other.push(*seat);
+        }
     }
     let mut twice: SeatList = chosen.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     if !twice.is_empty() {
         twice.dedup();
         return Err(Trouble::Twice(twice));
     }
-    let differs = |seat: &SeatIx| seats.spot(*seat).is_some_and(|spot| seats.state(spot) != state);
-    let other: SeatList = chosen.iter().copied().filter(differs).collect();
     if other.is_empty() || planted::is(Bug::FreeNotChecked) { Ok(chosen) } else { Err(Trouble::OtherState(other)) }
 }
 

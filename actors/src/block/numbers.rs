@@ -18,6 +18,12 @@ impl Numbers {
         self.probe(hash, is_right).map(|(_, number)| number)
     }
 
+    /// The slot where a search for this hash begins.
+    pub(super) fn foresee(&self, hash: u32) -> u64 {
+        let mask = self.slots.len().wrapping_sub(1);
+        self.slots.get(hash as usize & mask).copied().unwrap_or(0)
+    }
+
     /// Puts a number in that is not there.
     pub(super) fn insert(&mut self, hash: u32, number: u32) {
         if (self.used + 1) * 4 > self.slots.len() * 3 {

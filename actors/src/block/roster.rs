@@ -49,6 +49,11 @@ impl Roster {
         self.entries.iter().map(|entry| u64::from(entry.places)).sum()
     }
 
+    /// See [`crate::machine::Machine::foresee`].
+    pub(super) fn foresee(&self, name: &Customer) -> u64 {
+        self.numbers.foresee(hash(name))
+    }
+
     /// One more hold names the customer.
     pub(super) fn enter(&mut self, name: &Customer) -> Who {
         let who = self.find(name).unwrap_or_else(|| self.admit(name));

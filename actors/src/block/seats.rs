@@ -111,7 +111,14 @@ impl Seats {
 
     /// Where a seat is; `None` for a seat the block does not have.
     pub(super) fn spot(&self, seat: SeatIx) -> Option<Spot> {
-        let row = self.rows.partition_point(|row| row.first <= seat.0).checked_sub(1)?;
+        // As a rule all rows are as long as the first; otherwise it is searched for.
+        let usual = u32::from(self.rows.first()?.seats.max(1));
+        let guess = (seat.0 / usual) as usize;
+        let row = if self.rows.get(guess).is_some_and(|row| row.holds(seat)) {
+            guess
+        } else {
+            self.rows.partition_point(|row| row.first <= seat.0).checked_sub(1)?
+        };
         let column = seat.0 - self.rows[row].first;
         (column < u32::from(self.rows[row].seats)).then_some(Spot { row: row as u32, column })
     }
@@ -288,4 +295,23 @@ fn bits(words: &[u64]) -> impl Iterator<Item = u32> {
         at = found + 1;
         Some(found)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of one length, and rows whose first is the longest, the shortest or of no seats.
+    #[test]
+    fn every_seat_is_found_in_its_row_and_none_beyond() {
+        for rows in [&[7, 7, 7][..], &[9, 2, 1, 30], &[1, 70, 3], &[0, 5, 5], &[4, 0, 4], &[]] {
+            let seats = Seats::new(rows);
+            let columns = |row: usize| (0..u32::from(rows[row])).map(move |column| Spot { row: row as u32, column });
+            let all: Vec<Spot> = (0..rows.len()).flat_map(columns).collect();
+            for (seat, spot) in (0..).zip(&all) {
+                assert_eq!(seats.spot(SeatIx(seat)), Some(*spot), "seat {seat} of {rows:?}");
+            }
+            assert_eq!((seats.spot(SeatIx(all.len() as u32)), seats.spot(SeatIx(u32::MAX))), (None, None), "{rows:?}");
+        }
+    }
 }

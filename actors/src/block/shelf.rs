@@ -132,7 +132,10 @@ impl<K: Copy + Ord, V> Chunk<K, V> {
 
     /// Cuts the entries from `cut` on off; an empty tail is for `next`.
     fn split(&mut self, cut: usize, next: K) -> Self {
-        let (keys, values) = (self.keys.split_off(cut), self.values.split_off(cut));
+        // Of many chunks few stay half empty: room for all at once costs less than to grow into it.
+        let (mut keys, mut values) = (Vec::with_capacity(CHUNK_MAX), Vec::with_capacity(CHUNK_MAX));
+        keys.extend(self.keys.drain(cut..));
+        values.extend(self.values.drain(cut..));
         Self { first: keys.first().copied().unwrap_or(next), keys, values }
     }
 }

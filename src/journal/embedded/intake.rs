@@ -40,7 +40,7 @@ struct State {
     /// Why nothing is taken any more.
     shut: Option<Unavailable>,
     poked: bool,
-    /// Whether the committer sleeps; a wake-up is a system call, and while it works it needs none.
+    /// Whether the committer sleeps and nobody has woken it yet; a wake-up is a system call, and one is enough.
     sleeping: bool,
 }
 
@@ -96,11 +96,11 @@ impl Intake {
     pub(super) fn take(&self, backlog: &mut VecDeque<Waiting>, patience: Option<Duration>) -> Taken {
         let mut state = self.state();
         let nothing = |state: &mut State| {
-            state.waiting.is_empty() && state.cuts.is_empty() && !state.poked && state.shut.is_none()
+            state.sleeping = state.waiting.is_empty() && state.cuts.is_empty() && !state.poked && state.shut.is_none();
+            state.sleeping
         };
         let mut idle = false;
         if nothing(&mut state) {
-            state.sleeping = true;
             state = match patience {
                 None => self.wake.wait_while(state, |state| nothing(state)).unwrap_or_else(PoisonError::into_inner),
                 Some(patience) => {
@@ -124,8 +124,8 @@ impl Intake {
         Taken { cuts: std::mem::take(&mut state.cuts), closing: state.shut.is_some(), idle }
     }
 
-    fn rouse(&self, state: MutexGuard<'_, State>) {
-        let sleeping = state.sleeping;
+    fn rouse(&self, mut state: MutexGuard<'_, State>) {
+        let sleeping = std::mem::take(&mut state.sleeping);
         drop(state);
         if sleeping {
             self.wake.notify_one();

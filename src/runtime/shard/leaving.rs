@@ -83,7 +83,7 @@ impl ShardHost {
         let began = Instant::now();
         loop {
             for address in self.addresses() {
-                let asked = self.cells.borrow().get(&address).map(|cell| cell.give_picture());
+                let asked = self.cells.borrow().get(&self.place(&address)).map(|cell| cell.give_picture());
                 if let Some(asked) = asked {
                     asked.heard().await;
                 }

@@ -81,10 +81,10 @@ impl ShardHost {
         self.fail_waiting(failure);
         let durable = self.durable_seq();
         let mut back: Vec<Address> = self.broken.borrow_mut().drain(..).map(|(_, address)| address).collect();
-        for (address, cell) in self.cells.borrow().iter() {
+        for (place, cell) in self.cells.borrow().iter() {
             if cell.last_change() > durable {
                 cell.pause();
-                back.push(address.clone());
+                back.push(place.address.clone());
             }
         }
         self.bring_back(back);
@@ -154,7 +154,7 @@ impl ShardHost {
         self.away.set(self.away.get() - addresses.len());
         let cells = self.cells.borrow();
         for (address, recovered) in restored.machines {
-            if let Some(cell) = cells.get(&address) {
+            if let Some(cell) = cells.get(&self.place(&address)) {
                 info!(cell = ?address, "cell is back");
                 cell.rebuilt(recovered.machine);
             }

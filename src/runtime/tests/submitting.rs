@@ -105,6 +105,24 @@ fn each_of_a_batch_hears_what_it_would_have_heard_alone() {
 }
 
 #[test]
+fn a_batch_that_goes_in_several_bundles_keeps_its_order() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let story = Story::start(&journal);
+        story.ask(create()).await.unwrap();
+        let answers = Answers::new();
+        let names = (0..1500).map(|number| ask(number, concert(), rename(&number.to_string())));
+        story.router().submit(names, &answers);
+        for (number, outcome) in taken(&answers, 1500).await.into_iter().enumerate() {
+            assert_eq!(name(outcome), number.to_string());
+        }
+        let shown = story.ask(event::Command::Show).await;
+        assert_eq!((name(shown), story.router().view().shards[0].asks), ("1499".to_owned(), 0));
+        story.runtime.kill();
+    });
+}
+
+#[test]
 fn those_too_many_are_refused_and_counted_no_longer() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
