@@ -62,7 +62,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("async_nats", &["cluster", "journal", "nats", "snapshots"]),
     ("clap", &["main"]),
     ("actix_web", &["http"]),
-    ("actix_ws", &["http"]),
     ("actix_http", &["http"]),
     ("actix_server", &["http"]),
     ("actix_service", &["http"]),

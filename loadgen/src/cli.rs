@@ -68,8 +68,9 @@ pub struct CompareArgs {
     /// Seconds of a turn
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
-    /// Only this row (may be repeated): availability-64, availability-512, availability-pipelined, holds,
-    /// holds-pipelined, rush-pipelined
+    /// Only this row or group (may be repeated): speed (the default: availability-64, availability-512,
+    /// availability-pipelined, holds, holds-pipelined, rush-pipelined), cost (CPU by kind of request, 1 and 16 in flight),
+    /// cores (one and all), events (one small and 1,000 large), share (latency at 60 % of the most)
     #[arg(long, value_name = "ROW")]
     pub only: Vec<String>,
     /// The server's program [default: `stampede` beside this program]
@@ -183,8 +184,8 @@ pub struct LoadArgs {
     /// How long requests are started [default: 30s, with --until-sold-out at most 10m]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// rush, sellout, or weights of availability, seats, event, hold, order, order_status, release
-    #[arg(long, value_name = "NAME|OP=WEIGHT,…", default_value = "rush")]
+    /// rush, sellout, one operation, or weights of several: availability, seats, event, hold, order, order_status, release
+    #[arg(long, value_name = "NAME|OP|OP=WEIGHT,…", default_value = "rush")]
     pub mix: String,
     /// How long an answer may take before its connection is given up
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -277,6 +278,10 @@ pub struct VerdictArgs {
     /// Compare what was acknowledged with what the server has, at the end
     #[arg(long)]
     pub audit: bool,
+    /// The server's process on this machine, to tell its CPU time for a request and its memory before the events are
+    /// laid out, after that, and at the end
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
     /// Keep the acknowledgements, one JSON object a line (replaces the file)
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,

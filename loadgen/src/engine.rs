@@ -13,7 +13,7 @@
 //! the counters of a turn are published.
 
 mod alarm;
-mod arrivals;
+pub(crate) mod arrivals;
 mod buyers;
 mod connection;
 mod fate;

@@ -18,6 +18,7 @@
 //! | [`floor`] | the bare server to compare a real one with |
 //! | [`compare`] | servers on this machine, side by side |
 //! | [`live`] | WebSocket readers and how long a change takes to them |
+//! | [`proc`] | CPU time and memory of the server's process |
 
 pub mod audit;
 pub mod cli;
@@ -33,6 +34,7 @@ pub mod live;
 pub mod mix;
 pub mod onsale;
 pub mod plan;
+pub mod proc;
 pub mod profile;
 pub mod progress;
 pub mod report;

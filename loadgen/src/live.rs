@@ -9,7 +9,7 @@
 //! | `reader` | one reader: its hands shaken, its sequence, its counts |
 //! | `crowd` | all readers on one event loop |
 //! | `writer` | holds at a rate, and when each was sent and acknowledged |
-//! | `sockets` | source addresses, open files, resident memory of the server |
+//! | `sockets` | source addresses, open files |
 //! | [`report`] | table and JSON |
 
 mod crowd;
@@ -26,10 +26,10 @@ use crate::cli::LiveArgs;
 use crate::clock::{Clock, Nanos};
 use crate::failure::Failure;
 use crate::plan::{NewEvents, Show};
+use crate::proc::Proc;
 use crate::stage;
 use crowd::Crowd;
 use report::Report;
-use sockets::Resident;
 use writer::{Board, Writer};
 
 /// Most changes of a run: as many seats are laid out.
@@ -66,18 +66,18 @@ pub fn run(args: &LiveArgs) -> Result<Report, Failure> {
     let stage = stage::set_up(&access, &Show::New(new), 1)?;
     let target = access.targets[0].clone();
     sockets::allow_files(u64::from(args.subscribers) + u64::from(args.idle_http))?;
-    let resident = Resident { pid: args.server_pid };
+    let server = args.server_pid.map(Proc);
     let mut report = Report { subscribers: args.subscribers, idle_http: args.idle_http, ..Report::default() };
 
-    let before = resident.read()?;
+    let before = server.map(Proc::resident).transpose()?;
     let idle = sockets::idle_http(&target, &stage, args.idle_http)?;
-    let with_idle = settled(&resident, &mut None)?;
+    let with_idle = settled(server, &mut None)?;
     report.bytes_per_idle_http = per(before, with_idle, idle.len());
 
     let board = Board::new(changes as usize, Clock::start())?;
     let mut crowd = Crowd::gather(&target, &stage, args.subscribers)?;
     crowd.wait(&board, OPEN_WITHIN, Crowd::all_have_a_board)?;
-    let with_readers = settled(&resident, &mut Some((&mut crowd, &board)))?;
+    let with_readers = settled(server, &mut Some((&mut crowd, &board)))?;
     report.bytes_per_subscriber = per(with_idle, with_readers, args.subscribers as usize);
     exchange(args.rate, &stage, &access, &board, &mut crowd)?;
     report.take(&board, &crowd);
@@ -113,10 +113,8 @@ fn exchange(
 }
 
 /// The server's memory after a moment, in which readers go on reading.
-fn settled(resident: &Resident, readers: &mut Option<(&mut Crowd, &Board)>) -> Result<Option<u64>, Failure> {
-    if resident.pid.is_none() {
-        return Ok(None);
-    }
+fn settled(server: Option<Proc>, readers: &mut Option<(&mut Crowd, &Board)>) -> Result<Option<u64>, Failure> {
+    let Some(server) = server else { return Ok(None) };
     let clock = Clock::start();
     while clock.now() < Nanos(0) + MEMORY_SETTLES {
         match readers {
@@ -124,7 +122,7 @@ fn settled(resident: &Resident, readers: &mut Option<(&mut Crowd, &Board)>) -> R
             None => std::thread::sleep(Duration::from_millis(50)),
         }
     }
-    resident.read()
+    server.resident().map(Some)
 }
 
 fn per(before: Option<u64>, after: Option<u64>, count: usize) -> Option<f64> {

@@ -68,10 +68,12 @@ const NAMED: [(&str, &str); 2] =
 const WEIGHT_MAX: u32 = 1_000_000;
 
 impl Mix {
-    /// Reads `rush`, `sellout` or `NAME=WEIGHT,…`.
+    /// Reads `rush`, `sellout`, one operation alone, or `NAME=WEIGHT,…`.
     pub fn parse(text: &str) -> Result<Self, Failure> {
+        let alone = Operation::named(text).map(|operation| format!("{}=1", operation.name()));
         let list = NAMED.iter().find(|(name, _)| *name == text).map_or(text, |(_, list)| list);
-        let weights = weighted(list).map_err(|rule| Failure::Usage { flag: "--mix", rule })?;
+        let weights =
+            weighted(alone.as_deref().unwrap_or(list)).map_err(|rule| Failure::Usage { flag: "--mix", rule })?;
         let mut by_operation = [0u32; Operation::ALL.len()];
         for (name, weight) in weights {
             let operation = Operation::named(&name).map_err(|rule| Failure::Usage { flag: "--mix", rule })?;
@@ -155,6 +157,12 @@ mod tests {
             drawn[mix.draw(number).index()] += 1;
         }
         assert_eq!(drawn, [78, 14, 3, 3, 1, 1, 0]);
+    }
+
+    #[test]
+    fn an_operation_alone_needs_no_weight() {
+        let mix = Mix::parse("availability").unwrap();
+        assert_eq!((mix.name(), mix.total(), mix.draw(0)), ("availability", 1, Operation::Availability));
     }
 
     #[test]

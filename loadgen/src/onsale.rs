@@ -8,24 +8,34 @@ use crate::engine::{self, Shared};
 use crate::failure::Failure;
 use crate::journal::{Line, Scribe, unix_ms};
 use crate::plan::Plan;
+use crate::proc::Proc;
 use crate::progress::{self, Watched};
-use crate::report::{Report, html, json};
+use crate::report::{Report, ServerCost, html, json};
 use crate::stage::{self, Stage};
 
 /// Runs the plan; the report says whether it passed. Files of the plan are written in any case.
 pub fn run(plan: &Plan) -> Result<Report, Failure> {
+    let resident = || plan.server.map(Proc::resident).transpose();
+    let before = resident()?;
     let stage = stage::set(plan)?;
+    let laid_out = resident()?;
     let journal = journal_path(plan, &stage);
     let mut scribe = journal.as_deref().map_or_else(|| Ok(Scribe::silent()), Scribe::create)?;
     note_start(plan, &stage, &mut scribe)?;
 
     let shared = Shared::default();
     let mut watched = Watched::default();
-    let cpu_before = cpu_time();
+    let server_cpu = || plan.server.map(Proc::cpu).transpose();
+    let (cpu_before, server_before) = (cpu_time(), server_cpu()?);
     let tally = engine::run(plan, &stage, &scribe, &shared, |clock| {
         watched = progress::watch(plan, &stage, &shared, clock);
     })?;
     let mut report = Report::new(plan, &stage.run, &tally, cpu_time().saturating_sub(cpu_before));
+    if let (Some(from), Some(to), Some(before), Some(laid_out), Some(after)) =
+        (server_before, server_cpu()?, before, laid_out, resident()?)
+    {
+        report.server = Some(ServerCost { cpu: to.saturating_sub(from), before, laid_out, after });
+    }
     report.moments = watched.moments;
     report.sold_out_after = watched.sold_out_at.map(|at| Duration::from_nanos(at.0));
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::http::Target;
 use crate::mix::{Mix, Operation};
+use crate::proc::Proc;
 use crate::profile::Profile;
 
 /// Where the server is and who we are to it.
@@ -152,6 +153,8 @@ pub struct Plan {
     pub until_eof: bool,
     /// Compare with the server at the end.
     pub audit: bool,
+    /// The server's process, if its cost shall be told.
+    pub server: Option<Proc>,
     /// What makes the run fail.
     pub thresholds: Thresholds,
     /// Files to leave behind.

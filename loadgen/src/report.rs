@@ -68,6 +68,19 @@ pub struct Code {
     pub count: u64,
 }
 
+/// What a run cost the server's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerCost {
+    /// CPU time during the run.
+    pub cpu: Duration,
+    /// Resident bytes before the events were laid out.
+    pub before: u64,
+    /// Resident bytes when they were on sale.
+    pub laid_out: u64,
+    /// Resident bytes at the end.
+    pub after: u64,
+}
+
 /// Everything that a run has to say.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -116,6 +129,8 @@ pub struct Report {
     pub unsent: u64,
     /// CPU time of this process during the run.
     pub cpu: Duration,
+    /// Of the server, when its process was named.
+    pub server: Option<ServerCost>,
     /// When everything was sold, if that was the aim.
     pub sold_out_after: Option<Duration>,
     /// The rate over time.
@@ -161,6 +176,7 @@ impl Report {
             unfinished: tally.unfinished,
             unsent: tally.unsent,
             cpu,
+            server: None,
             sold_out_after: None,
             moments: Vec::new(),
             audit: None,
@@ -213,7 +229,12 @@ impl Report {
 
     /// CPU time of the generator for one answer, in microseconds.
     pub fn cpu_us_per_request(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.answered.max(1) as f64
+        self.us_per_request(self.cpu)
+    }
+
+    /// So much time in microseconds for each answer.
+    pub(crate) fn us_per_request(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.answered.max(1) as f64
     }
 }
 

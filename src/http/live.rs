@@ -2,7 +2,7 @@
 //!
 //! Owns admission of sessions, what they follow, and their end. Nothing is queued for a session: it reads the latest
 //! changes of its blocks from a run that all sessions of its thread share (`hub`), at its own speed, and gets a whole
-//! board when it is too far behind. `session` is the conversation itself.
+//! board when it is too far behind. `session` is the conversation itself: the body of the upgrade's answer.
 
 mod hub;
 mod query;
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use actix_http::ws;
+use actix_web::body::MessageBody;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actors::ids::EventId;
@@ -24,6 +26,7 @@ use crate::board::{Board, Inbox};
 use crate::config;
 
 pub use hub::Hub;
+use session::Session;
 
 /// Largest frame a client may send: it has nothing to say but pings and a close.
 const INBOUND_MAX: usize = 4 * 1024;
@@ -45,8 +48,6 @@ pub struct Settings {
     pub counts_interval: Duration,
     /// A session from which nothing was heard for so long is closed; it is pinged three times in between.
     pub idle_timeout: Duration,
-    /// A session that takes nothing off its connection for so long is dropped.
-    pub unread_max: Duration,
 }
 
 impl Settings {
@@ -54,7 +55,7 @@ impl Settings {
     #[must_use]
     pub fn of(config: &config::Live) -> Self {
         let config::Live { sessions_max, queue_max, counts_interval, idle_timeout } = *config;
-        Self { sessions_max, queue_max, counts_interval, idle_timeout, unread_max: UNREAD_MAX }
+        Self { sessions_max, queue_max, counts_interval, idle_timeout }
     }
 }
 
@@ -165,15 +166,12 @@ pub(super) async fn live(
     });
     let blocks = blocks.collect::<Result<Vec<_>, Problem>>()?;
     let slot = live.admit()?;
-    let (response, session, stream) = actix_ws::handle(&request, payload)
+    let mut answer = ws::handshake(request.head())
         .map_err(|_| Problem::new(Code::BadRequest, "this is a WebSocket: the request must ask for the upgrade"))?;
     let reader = hub.reader((&event, replica), blocks);
-    let limits = live.settings;
-    actix_web::rt::spawn(async move {
-        session::run(session, stream.max_frame_size(INBOUND_MAX), reader, limits).await;
-        drop(slot);
-    });
-    Ok(response)
+    let session = Session::new(payload.into_inner(), reader, live.settings, slot);
+    let answer = answer.message_body(session.boxed()).map_err(|_| Problem::from(Code::Internal))?;
+    Ok(answer.into())
 }
 
 /// Lets the kernel end a connection whose other side has taken nothing for `unread_max`, which a writer that waits for

@@ -33,10 +33,14 @@ fn every_subscriber_hears_of_every_change() {
 #[test]
 fn servers_are_compared_in_the_same_run() {
     let stampede = binary().display().to_string();
-    let figures = measured(&format!("compare --stampede {stampede} --rounds 1 --seconds 1 --only availability-64"));
+    let only = "--only availability-64 --only cost-event";
+    let figures = measured(&format!("compare --stampede {stampede} --rounds 1 --seconds 1 {only}"));
     let rows = figures["rows"].as_array().unwrap();
     let named = |name: &str| rows.iter().find(|row| row["contender"].as_str().unwrap().starts_with(name)).unwrap();
     assert_eq!(named("floor")["ratio"]["median"], 1.0);
     let own = named("stampede");
     assert!(own["rate"]["median"].as_f64() > Some(0.0) && own["ratio"]["median"].as_f64() > Some(0.0), "{own:#}");
+    let costs: Vec<&Value> = rows.iter().filter(|row| row["row"] == "cost-event").collect();
+    assert_eq!(costs.len(), 2, "with the lane and without: {figures:#}");
+    assert!(costs.iter().all(|cost| cost["server_cpu_us"]["median"].as_f64() > Some(0.0)), "{figures:#}");
 }

@@ -13,6 +13,7 @@ use crate::floor::{answer, standard_body};
 use crate::http::Target;
 use crate::mix::{Mix, Operation, weighted};
 use crate::plan::{Access, Habits, Load, NewEvents, Outputs, Plan, Show, Thresholds};
+use crate::proc::Proc;
 use crate::profile::Profile;
 
 /// Most events, blocks of an event and rows of a block: numbers that fit the engine's tables.
@@ -90,6 +91,7 @@ impl OnsaleArgs {
             until_sold_out: load.until_sold_out,
             until_eof: load.until_eof,
             audit: self.verdict.audit,
+            server: self.verdict.server_pid.map(Proc),
             thresholds: self.verdict.thresholds()?,
             outputs: self.verdict.outputs(),
             progress: !load.quiet,

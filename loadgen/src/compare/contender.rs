@@ -3,18 +3,18 @@
 //! - `floor`: `loadgen floor` with a copy of Stampede's own answer to availability;
 //! - `stampede`: with and without its fast lane, if it has one;
 //! - `nginx`: the body of the same answer, from memory, one worker, no log;
-//! - `redis`: a script a hold (SET seat NX EX, INCR counter, LPUSH log), `appendonly yes`, `appendfsync always`.
+//! - `redis`: see [`super::redis`];
+//! - Stampede on one core and on two, with one small event and with a thousand large ones.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::process::{Core, Folder, Server, find, free_port, run};
-use super::{Row, Task, Turn};
+use super::redis;
+use super::{Row, SHARE, Tail, Task, Turn};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::http::{Target, response};
@@ -26,11 +26,9 @@ const UP_WITHIN: Duration = Duration::from_secs(30);
 const SECRET: &str = "compare-compare-compare-compare-compare";
 /// The event whose availability is asked for: six blocks of 2,500 seats.
 const SHAPE: [&str; 8] = ["--events", "1", "--blocks", "6", "--rows", "25", "--seats-per-row", "100"];
-/// A hold in Redis.
-const SCRIPT: &str = "if redis.call('SET',KEYS[1],ARGV[1],'NX','EX',420) then redis.call('INCR',KEYS[2]) \
-                      redis.call('LPUSH',KEYS[3],KEYS[1]) return 1 end return 0";
-/// Holds that say how fast Redis is, so that its turn can be as long as the others'.
-const REDIS_TRIAL: u32 = 20_000;
+/// One small event, and many large ones.
+const SMALL: [&str; 4] = ["--events", "1", "--seats", "1000"];
+const LARGE: [&str; 4] = ["--events", "1000", "--seats", "60000"];
 
 /// Whether Stampede's fast lane is said, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +46,13 @@ pub(super) enum Contender {
     Stampede(Lane),
     Nginx,
     Redis,
+    /// Stampede on so many cores: one, or all there are.
+    OneCore,
+    AllCores,
+    /// Stampede with one event of 1,000 seats on sale.
+    OneEvent,
+    /// Stampede with 1,000 events of 60,000 seats on sale.
+    ManyEvents,
 }
 
 impl Contender {
@@ -59,6 +64,10 @@ impl Contender {
             Self::Stampede(Lane::Unknown) => "stampede",
             Self::Nginx => "nginx",
             Self::Redis => "redis",
+            Self::OneCore => "1 server core",
+            Self::AllCores => "all cores",
+            Self::OneEvent => "1 small event",
+            Self::ManyEvents => "1,000 large events",
         }
     }
 
@@ -66,9 +75,12 @@ impl Contender {
     pub(super) fn takes(self, task: Task) -> bool {
         match self {
             Self::Floor => matches!(task, Task::Availability | Task::Rush),
-            Self::Stampede(_) => true,
+            Self::Stampede(Lane::Off) => !matches!(task, Task::Cores | Task::Events | Task::Share),
+            Self::Stampede(Lane::On | Lane::Unknown) => !matches!(task, Task::Cores | Task::Events),
             Self::Nginx => task == Task::Availability,
-            Self::Redis => task == Task::Holds,
+            Self::Redis => matches!(task, Task::Holds | Task::Share),
+            Self::OneCore | Self::AllCores => task == Task::Cores,
+            Self::OneEvent | Self::ManyEvents => task == Task::Events,
         }
     }
 }
@@ -124,20 +136,20 @@ impl<'a> Field<'a> {
                 Some(program) => field.left_out.push(format!("{}: no {program} on this machine", contender.name())),
             }
         }
+        let own = [Contender::OneCore, Contender::AllCores, Contender::OneEvent, Contender::ManyEvents];
+        field.contenders.extend(own);
         Ok(field)
     }
 
     /// One turn of a contender in a row.
     pub(super) fn turn(&self, contender: &Contender, row: &Row) -> Result<Turn, Failure> {
-        let (server_core, _) = cores(row.task);
+        let (server, generator) = cores(row.task);
         match contender {
-            Contender::Stampede(lane) => {
-                let running = self.start_stampede(*lane, server_core)?;
-                let turn = self.load(&running.server, &running.url, &running.key, row, &[]);
-                drop(running);
-                self.forget("stampede")?;
-                turn
-            }
+            Contender::Stampede(lane) => self.stampede(*lane, server, row, (generator, &[])),
+            Contender::OneCore => self.stampede(Lane::Unknown, Core::Server, row, (Core::Generator, &SHAPE)),
+            Contender::AllCores => self.stampede(Lane::Unknown, Core::Any, row, (Core::Spare, &SHAPE)),
+            Contender::OneEvent => self.stampede(Lane::Unknown, server, row, (generator, &SMALL)),
+            Contender::ManyEvents => self.stampede(Lane::Unknown, server, row, (generator, &LARGE)),
             Contender::Floor => {
                 let path = self.folder.at("answer");
                 std::fs::write(&path, &self.answer.0).map_err(Failure::file(&path))?;
@@ -146,13 +158,28 @@ impl<'a> Field<'a> {
                 if row.task == Task::Availability {
                     command.arg("--answer").arg(&path);
                 }
-                let (server, url) = Server::start_and_hear(&mut command, server_core)?;
+                let (process, url) = Server::start_and_hear(&mut command, server)?;
                 let event = if row.task == Task::Availability { self.answer.1.as_str() } else { "floor" };
-                self.load(&server, &url, "none", row, &["--event", event])
+                self.load((&process, &url, "none"), row, (generator, &["--event", event]))
             }
-            Contender::Nginx => self.nginx(server_core, row),
-            Contender::Redis => self.redis(row),
+            Contender::Nginx => self.nginx(server, row),
+            Contender::Redis => redis::turn(self.folder, row, self.seconds),
         }
+    }
+
+    /// A turn of Stampede on these cores, loaded from those with this on sale.
+    fn stampede(&self, lane: Lane, core: Core, row: &Row, from: (Core, &[&str])) -> Result<Turn, Failure> {
+        let running = self.start_stampede(lane, core)?;
+        let to = (&running.server, running.url.as_str(), running.key.as_str());
+        let turn = match row.task {
+            Task::Share => self.share(to, row, from),
+            Task::Availability | Task::Holds | Task::Rush | Task::Kind(_) | Task::Cores | Task::Events => {
+                self.load(to, row, from)
+            }
+        };
+        drop(running);
+        self.forget("stampede")?;
+        turn
     }
 
     fn copy_availability(&self) -> Result<(Vec<u8>, String), Failure> {
@@ -213,47 +240,63 @@ impl<'a> Field<'a> {
     }
 
     fn onsale(&self, url: &str, key: &str) -> Command {
-        let mut command = Command::new(&self.loadgen);
+        self.generator(Command::new(&self.loadgen), url, key)
+    }
+
+    fn generator(&self, mut command: Command, url: &str, key: &str) -> Command {
         command.args(["onsale", "--quiet", "--url", url, "--organizer-key", key, "--auth-secret", SECRET]);
         command
     }
 
-    /// Loads a server as the row says and puts the CPU time it took in relation to the answers.
-    fn load(&self, server: &Server, url: &str, key: &str, row: &Row, show: &[&str]) -> Result<Turn, Failure> {
+    /// The most that a server answers in a closed loop, then the tail of an open loop at a share of that.
+    fn share(&self, to: (&Server, &str, &str), row: &Row, from: (Core, &[&str])) -> Result<Turn, Failure> {
+        let most = self.load(to, row, from)?;
+        let rate = format!("{:.0}", most.rate * SHARE);
+        // --rate takes the place of --closed
+        let open = self.run_load(to, row, from, &["--rate", &rate])?;
+        let p99 = |operation: &str| open["operations"][operation]["p99_ms"].as_f64().unwrap_or_default();
+        let reads_ms = ["availability", "seats", "event"].map(p99).into_iter().fold(0.0, f64::max);
+        Ok(Turn { tail: Some(Tail { reads_ms: Some(reads_ms), holds_ms: p99("hold") }), ..turn_of(&open, from.0) })
+    }
+
+    /// Loads a server as the row says: what it answered, and for how much CPU.
+    fn load(&self, to: (&Server, &str, &str), row: &Row, from: (Core, &[&str])) -> Result<Turn, Failure> {
+        self.run_load(to, row, from, &["--closed"]).map(|report| turn_of(&report, from.0))
+    }
+
+    /// One run of the generator against a server with a url and a key; its report.
+    fn run_load(
+        &self,
+        (server, url, key): (&Server, &str, &str),
+        row: &Row,
+        (core, show): (Core, &[&str]),
+        manner: &[&str],
+    ) -> Result<Value, Failure> {
         let (json, journal) = (self.folder.at("report.json"), self.folder.at("acknowledged.ndjson"));
-        let mut command = self.onsale(url, key);
+        let is_audited = show.is_empty() && row.task == Task::Rush;
+        let mut command = self.generator(core.command(&self.loadgen), url, key);
         let (connections, pipeline) = (row.connections.to_string(), row.pipeline.to_string());
-        command.args(["--closed", "--connections", &connections, "--pipeline", &pipeline, "--max-errors", "0"]);
-        command.args(["--duration", &format!("{}s", self.seconds)]).arg("--json").arg(&json).args(show);
+        command.args(manner).args(["--connections", &connections, "--pipeline", &pipeline, "--max-errors", "0"]);
+        command.args(["--duration", &format!("{}s", self.seconds)]).arg("--json").arg(&json);
+        command.args(["--server-pid", &server.process().0.to_string()]).args(show);
+        command.args(["--mix", mix(row.task)]);
         match row.task {
-            Task::Availability => command.args(["--mix", "availability=1"]),
-            Task::Holds => command.args(["--mix", "hold=1", "--replays", "0"]),
-            Task::Rush => command.args(["--mix", "rush"]),
+            Task::Holds => command.args(["--replays", "0"]),
+            Task::Availability | Task::Kind("availability" | "seats" | "event") if show.is_empty() => {
+                command.args(SHAPE)
+            }
+            Task::Rush if is_audited => command.arg("--journal").arg(&journal),
+            Task::Availability | Task::Rush | Task::Kind(_) | Task::Cores | Task::Events | Task::Share => &mut command,
         };
-        if show.is_empty() {
-            match row.task {
-                Task::Availability => command.args(SHAPE),
-                Task::Holds => &mut command,
-                Task::Rush => command.arg("--journal").arg(&journal),
-            };
-        }
-        let before = server.cpu()?;
-        run(&mut command, cores(row.task).1)?;
-        let spent = server.cpu()?.saturating_sub(before);
-        if show.is_empty() && row.task == Task::Rush {
+        run(&mut command, core)?;
+        if is_audited {
             // a command of its own, because it asks for CPU that the load did not take
             let mut audit = Command::new(&self.loadgen);
             audit.args(["audit", "--url", url, "--organizer-key", key, "--auth-secret", SECRET, "--journal"]);
             run(audit.arg(&journal), Core::Any)?;
         }
         let text = std::fs::read(&json).map_err(Failure::file(&json))?;
-        let report: Value = crate::client::read_json("report.json", &text)?;
-        let answered = report["answered"].as_f64().unwrap_or_default().max(1.0);
-        Ok(Turn {
-            rate: report["rate"].as_f64().unwrap_or_default(),
-            server_us: spent.as_secs_f64() * 1e6 / answered,
-            generator_us: report["generator_cpu_us_per_request"].as_f64(),
-        })
+        crate::client::read_json("report.json", &text)
     }
 
     fn nginx(&self, core: Core, row: &Row) -> Result<Turn, Failure> {
@@ -279,84 +322,38 @@ impl<'a> Field<'a> {
         let server = Server::start(&mut command, core)?;
         let url = format!("http://127.0.0.1:{port}");
         Client::new(vec![Target::parse(&url)?], UP_WITHIN).ask("GET", "/", None, b"")?;
-        let turn = self.load(&server, &url, "none", row, &["--event", event]);
+        let turn = self.load((&server, &url, "none"), row, (cores(row.task).1, &["--event", event]));
         drop(server);
         self.forget("nginx")?;
         turn
     }
+}
 
-    fn redis(&self, row: &Row) -> Result<Turn, Failure> {
-        let (folder, port) = (self.folder.at("redis"), free_port()?);
-        std::fs::create_dir_all(&folder).map_err(Failure::file(&folder))?;
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"]);
-        let server = Server::start(command.arg("--dir").arg(&folder), Core::Server)?;
-        let sha = load_script(port)?;
-        let trial = redis_benchmark(port, &sha, row, REDIS_TRIAL)?;
-        let holds = (trial * f64::from(self.seconds)).clamp(1_000.0, 1e8) as u32;
-        let before = server.cpu()?;
-        let rate = redis_benchmark(port, &sha, row, holds)?;
-        let spent = server.cpu()?.saturating_sub(before);
-        drop(server);
-        self.forget("redis")?;
-        Ok(Turn { rate, server_us: spent.as_secs_f64() * 1e6 / f64::from(holds), generator_us: None })
+/// What a report of the generator, which ran on these cores, says of the server.
+fn turn_of(report: &Value, generator: Core) -> Turn {
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    Turn {
+        rate: number(&report["rate"]),
+        server_us: number(&report["server"]["cpu_us_per_request"]),
+        generator_us: report["generator_cpu_us_per_request"].as_f64(),
+        cores: generator.left_to_the_server(),
+        tail: None,
     }
 }
 
-/// Cores of server and generator: the mix is about both together, everything else about one core of the server.
+/// Cores of server and generator: what is about a machine has all of both, everything else one core of the server.
 fn cores(task: Task) -> (Core, Core) {
     match task {
-        Task::Availability | Task::Holds => (Core::Server, Core::Generator),
-        Task::Rush => (Core::Any, Core::Any),
+        Task::Availability | Task::Holds | Task::Kind(_) => (Core::Server, Core::Generator),
+        Task::Rush | Task::Cores | Task::Events | Task::Share => (Core::Any, Core::Any),
     }
 }
 
-/// Holds a second.
-fn redis_benchmark(port: u16, sha: &str, row: &Row, holds: u32) -> Result<f64, Failure> {
-    let (connections, pipeline) = (row.connections.to_string(), row.pipeline.to_string());
-    let mut command = Command::new("redis-benchmark");
-    command.args(["-p", &port.to_string(), "-c", &connections, "-P", &pipeline, "-r", "1000000000"]);
-    command.args(["-n", &holds.to_string(), "--csv"]);
-    command.args(["evalsha", sha, "3", "seat:__rand_int__", "held", "log", "customer"]);
-    let output = run(&mut command, Core::Generator)?.stdout;
-    csv_rate(&String::from_utf8_lossy(&output)).ok_or_else(|| Failure::Unreadable {
-        request: "redis-benchmark --csv".to_owned(),
-        reason: String::from_utf8_lossy(&output).into_owned(),
-    })
-}
-
-/// The second field of the last line.
-fn csv_rate(csv: &str) -> Option<f64> {
-    csv.trim().lines().last()?.split(',').rev().nth(6)?.trim_matches('"').parse().ok()
-}
-
-/// Waits until Redis answers and gives it the script; the answer is its name.
-fn load_script(port: u16) -> Result<String, Failure> {
-    let started = Instant::now();
-    let mut stream = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => break stream,
-            Err(error) if started.elapsed() > UP_WITHIN => return Err(Failure::system("redis")(error)),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    };
-    let ask = format!("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n${}\r\n{SCRIPT}\r\n", SCRIPT.len());
-    let mut answer = [0; 47];
-    let exchanged = stream.write_all(ask.as_bytes()).and_then(|()| stream.read_exact(&mut answer));
-    exchanged.map_err(Failure::system("redis"))?;
-    Ok(String::from_utf8_lossy(&answer[5..45]).into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_is_found_whatever_commas_the_command_has() {
-        let csv = "\"test\",\"rps\",\"avg_latency_ms\",\"min_latency_ms\",\"p50_latency_ms\",\"p95_latency_ms\",\"p99_latency_ms\",\"max_latency_ms\"\n\
-                   \"evalsha a,b\",\"51234.5\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"\n";
-        assert_eq!(csv_rate(csv), Some(51_234.5));
-        assert_eq!(csv_rate("nothing"), None);
+fn mix(task: Task) -> &'static str {
+    match task {
+        Task::Availability | Task::Cores => "availability",
+        Task::Holds => "hold",
+        Task::Kind(mix) => mix,
+        Task::Rush | Task::Events | Task::Share => "rush",
     }
 }

@@ -1,14 +1,14 @@
-//! Processes of a comparison: pinned when they start, ended when they are dropped, their CPU time read from `/proc`.
+//! Processes of a comparison: pinned when they start, ended when they are dropped, by the id they were given.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::Failure;
+use crate::proc::Proc;
 
 /// A folder that goes when this does.
 #[derive(Debug)]
@@ -44,15 +44,37 @@ pub(super) enum Core {
     Server,
     /// The last of those we have.
     Generator,
+    /// All there are, for what others leave of them.
+    Spare,
 }
 
 impl Core {
+    /// A command that runs a program as this says, to be started by [`run`] or [`Server::start`] with the same.
+    pub(super) fn command(self, program: &Path) -> Command {
+        match self {
+            Self::Any | Self::Server | Self::Generator => Command::new(program),
+            Self::Spare => {
+                let mut command = Command::new("nice");
+                command.args(["-n", "19"]).arg(program);
+                command
+            }
+        }
+    }
+
+    /// Cores that a server has when the generator has these: one beside a generator with a core of its own, else all.
+    pub(super) fn left_to_the_server(self) -> f64 {
+        match self {
+            Self::Generator | Self::Server => 1.0,
+            Self::Any | Self::Spare => std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
+        }
+    }
+
     /// Runs `start` with this thread on the core: a process inherits the cores of the thread that starts it.
     fn with<T>(self, start: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
         let ours = sched_getaffinity(None)?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| ours.is_set(*core));
         let core = match self {
-            Self::Any => None,
+            Self::Any | Self::Spare => None,
             Self::Server => cores.next(),
             Self::Generator => cores.next_back(),
         };
@@ -90,14 +112,9 @@ impl Server {
         Ok((server, line.trim().to_owned()))
     }
 
-    /// CPU time so far of the process and all its threads.
-    pub(super) fn cpu(&self) -> Result<Duration, Failure> {
-        let path = PathBuf::from(format!("/proc/{}/stat", self.0.id()));
-        let stat = std::fs::read_to_string(&path).map_err(Failure::file(&path))?;
-        cpu_of(&stat, rustix::param::clock_ticks_per_second()).ok_or_else(|| Failure::Unreadable {
-            request: path.display().to_string(),
-            reason: "not the fields of a process".to_owned(),
-        })
+    /// The process.
+    pub(super) fn process(&self) -> Proc {
+        Proc(self.0.id())
     }
 }
 
@@ -107,13 +124,6 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// User and system time of a line of `/proc/PID/stat`. The name in brackets may hold anything, also brackets.
-fn cpu_of(stat: &str, ticks_per_second: u64) -> Option<Duration> {
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Duration::from_secs_f64(ticks as f64 / ticks_per_second.max(1) as f64))
 }
 
 /// Runs a program to its end.
@@ -152,13 +162,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_and_system_time_are_read_behind_any_name() {
-        let stat = "42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14";
-        assert_eq!(cpu_of(stat, 100), Some(Duration::from_secs(3)));
-        assert_eq!(cpu_of("42 (a", 100), None);
-    }
-
-    #[test]
     fn a_process_runs_on_its_core_and_ends_with_its_owner() {
         let mut command = Command::new("cat");
         command.arg("/proc/self/status");
@@ -167,7 +170,7 @@ mod tests {
         assert!(allowed.trim().parse::<u32>().is_ok(), "one core: {allowed}");
         let server = Server::start(Command::new("sleep").arg("60"), Core::Any).unwrap();
         let process = PathBuf::from(format!("/proc/{}", server.0.id()));
-        assert!(process.exists() && server.cpu().is_ok());
+        assert!(process.exists() && server.process().cpu().is_ok());
         drop(server);
         assert!(!process.exists());
     }

@@ -49,6 +49,10 @@ pub struct Line {
     pub server_us: Spread,
     /// CPU time of the generator for a request, microseconds; none when it is not ours.
     pub generator_us: Option<Spread>,
+    /// 99th percentile of reads at a share of the server's most, milliseconds; none when that was not asked.
+    pub reads_p99_ms: Option<Spread>,
+    /// The same of holds.
+    pub holds_p99_ms: Option<Spread>,
     /// To the base of the row; none when that is missing.
     pub ratio: Option<Spread>,
     /// What the ratio is, in words.
@@ -77,6 +81,8 @@ impl Summary {
         let measure = |turn: &Turn| match by {
             By::Cpu => turn.server_us,
             By::Rate => turn.rate,
+            By::Capacity => turn.cores / turn.server_us,
+            By::HoldTail => turn.tail.map_or(f64::NAN, |tail| tail.holds_ms),
         };
         let base = turns.iter().find(|(name, _)| *name == base_name).map(|(_, turns)| turns.clone());
         for (contender, taken) in turns {
@@ -89,9 +95,24 @@ impl Summary {
             let what = match by {
                 By::Cpu => "cpu",
                 By::Rate => "rate",
+                By::Capacity => "cores ÷ cpu",
+                By::HoldTail => "p99 of holds",
             };
             let ratio_of = format!("{what} ÷ {base_name}");
-            self.lines.push(Line { row: row.name, contender, rate, server_us, generator_us, ratio, ratio_of });
+            let reads_p99_ms = Spread::of(taken.iter().filter_map(|turn| turn.tail?.reads_ms));
+            let holds_p99_ms = Spread::of(taken.iter().filter_map(|turn| Some(turn.tail?.holds_ms)));
+            let line = Line {
+                row: row.name,
+                contender,
+                rate,
+                server_us,
+                generator_us,
+                reads_p99_ms,
+                holds_p99_ms,
+                ratio,
+                ratio_of,
+            };
+            self.lines.push(line);
         }
     }
 
@@ -101,6 +122,7 @@ impl Summary {
             json!({
                 "row": line.row, "contender": line.contender, "rate": line.rate.json(),
                 "server_cpu_us": line.server_us.json(), "generator_cpu_us": line.generator_us.map(Spread::json),
+                "reads_p99_ms": line.reads_p99_ms.map(Spread::json), "holds_p99_ms": line.holds_p99_ms.map(Spread::json),
                 "ratio": line.ratio.map(Spread::json), "ratio_of": line.ratio_of,
             })
         };
@@ -123,22 +145,32 @@ impl Summary {
             // A String takes every write.
             let _ = writeln!(
                 out,
-                "{:<23}{:<18}{:>12.0}{spread:>26}{:>11.2}{generator:>8}   {ratio}",
-                line.row, line.contender, rate.median, line.server_us.median
+                "{:<23}{:<18}{:>12.0}{spread:>26}{:>11.2}{generator:>8}   {ratio}{}",
+                line.row,
+                line.contender,
+                rate.median,
+                line.server_us.median,
+                tails(line)
             );
         }
         out
     }
 }
 
+fn tails(line: &Line) -> String {
+    let told = [("reads", line.reads_p99_ms), ("holds", line.holds_p99_ms)];
+    let told = told.into_iter().filter_map(|(of, p99)| Some((of, p99?)));
+    told.map(|(of, p99)| format!("  p99 of {of} {:.2} ({:.2} – {:.2}) ms", p99.median, p99.min, p99.max)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::ROWS;
+    use super::super::{ROWS, Tail};
     use super::*;
 
     fn turn(rate: f64, server_us: f64) -> Turn {
-        Turn { rate, server_us, generator_us: None }
+        Turn { rate, server_us, generator_us: None, cores: 1.0, tail: None }
     }
 
     /// The machine is twice as slow in the second round: the ratio does not care.
@@ -161,5 +193,20 @@ mod tests {
         let mut summary = Summary::new(2, 1, Vec::new());
         summary.add(&ROWS[3], [("stampede", vec![turn(1.0, 1.0), turn(3.0, 1.0)])]);
         assert_eq!((summary.lines[0].ratio, summary.lines[0].rate.median), (None, 2.0));
+    }
+
+    #[test]
+    fn more_cores_are_judged_by_what_they_could_answer_and_an_open_loop_by_its_tail() {
+        let named = |name: &str| *ROWS.iter().find(|row| row.name == name).unwrap();
+        let mut summary = Summary::new(1, 1, Vec::new());
+        let (one, all) = (turn(100.0, 10.0), Turn { cores: 2.0, ..turn(90.0, 16.0) });
+        summary.add(&named("cores"), [("1 server core", vec![one]), ("all cores", vec![all])]);
+        assert_eq!(summary.lines[1].ratio.unwrap().median, 1.25);
+        let tail = |reads_ms, holds_ms| Turn { tail: Some(Tail { reads_ms, holds_ms }), ..turn(1.0, 1.0) };
+        let own = vec![tail(Some(1.5), 6.0)];
+        summary.add(&named("share-60"), [("stampede lane on", own), ("redis", vec![tail(None, 8.0)])]);
+        let line = &summary.lines[2];
+        assert_eq!((line.reads_p99_ms.unwrap().median, line.ratio.unwrap().median), (1.5, 0.75));
+        assert!(summary.table().contains("p99 of reads 1.50 (1.50 – 1.50) ms"), "{}", summary.table());
     }
 }

@@ -1,8 +1,7 @@
-//! Many sockets from one process: open files, source addresses, and what they cost the server.
+//! Many sockets from one process: open files and source addresses.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect as connect_socket, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -83,27 +82,6 @@ pub(super) fn idle_http(target: &Target, stage: &Stage, count: u32) -> Result<Ve
     (0..count).map(open).collect()
 }
 
-/// Memory of the server, when its process is known.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Resident {
-    pub(super) pid: Option<u32>,
-}
-
-impl Resident {
-    /// Bytes now.
-    pub(super) fn read(&self) -> Result<Option<u64>, Failure> {
-        let Some(pid) = self.pid else { return Ok(None) };
-        let path = PathBuf::from(format!("/proc/{pid}/status"));
-        let status = std::fs::read_to_string(&path).map_err(Failure::file(&path))?;
-        Ok(resident_of(&status))
-    }
-}
-
-fn resident_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -119,12 +97,5 @@ mod tests {
             let stream = connect(&target, number).unwrap();
             assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::from([127, 0, 0, source]));
         }
-    }
-
-    #[test]
-    fn the_memory_of_a_process_is_read() {
-        assert_eq!(resident_of("Name:\tx\nVmRSS:\t  12 kB\n"), Some(12_288));
-        assert!(Resident { pid: Some(std::process::id()) }.read().unwrap().is_some_and(|bytes| bytes > 100_000));
-        assert_eq!(Resident { pid: None }.read().unwrap(), None);
     }
 }

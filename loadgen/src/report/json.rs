@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Code, Latency, Report};
+use super::{Code, Latency, Report, ServerCost};
 use crate::plan::NewEvents;
 
 /// The whole report.
@@ -35,9 +35,15 @@ pub fn render(report: &Report) -> Value {
         "orders_paid": report.orders_paid, "replays": report.replays, "unresolved": report.unresolved,
         "unfinished": report.unfinished, "unsent": report.unsent,
         "generator_cpu_s": round(report.cpu.as_secs_f64()), "generator_cpu_us_per_request": round(report.cpu_us_per_request()),
+        "server": report.server.map(|cost| server(report, cost)),
         "sold_out_after_s": report.sold_out_after.map(|after| round(after.as_secs_f64())),
         "timeline": moments, "audit": report.audit, "passed": report.passed(), "failures": report.failures,
     })
+}
+
+fn server(report: &Report, cost: ServerCost) -> Value {
+    json!({"cpu_s": round(cost.cpu.as_secs_f64()), "cpu_us_per_request": round(report.us_per_request(cost.cpu)),
+        "resident_bytes": {"before": cost.before, "laid_out": cost.laid_out, "after": cost.after}})
 }
 
 fn created(new: &NewEvents) -> Value {

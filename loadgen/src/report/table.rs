@@ -99,6 +99,12 @@ fn tail(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{} answered requests were asked again with their key", report.replays)?;
     }
     writeln!(out, "generator: {:.2} CPU s, {:.2} µs a request", report.cpu.as_secs_f64(), report.cpu_us_per_request())?;
+    if let Some(cost) = &report.server {
+        let us = report.us_per_request(cost.cpu);
+        let [before, laid_out, after] = [cost.before, cost.laid_out, cost.after].map(|bytes| bytes / 1024);
+        writeln!(out, "server: {:.2} CPU s, {us:.2} µs a request", cost.cpu.as_secs_f64())?;
+        writeln!(out, "server: {before} KiB resident before, {laid_out} KiB with the events, {after} KiB at the end")?;
+    }
     if let Some(after) = report.sold_out_after {
         writeln!(out, "sold out after {:.1} s", after.as_secs_f64())?;
     }

@@ -115,3 +115,16 @@ fn declined_payments_do_not_keep_a_concert_from_selling_out() {
     assert_eq!((audit.checked.seats_sold, audit.checked.orders_paid), (80, report.orders_paid));
     assert!(report.orders_paid < audit.checked.orders, "some were declined");
 }
+
+#[test]
+fn what_a_run_costs_the_server_is_told() {
+    let office = BoxOffice::open(&[]);
+    // The box office lives in this process.
+    let flags = "--mix availability --duration 200ms --connections 1 --seats 100 --server-pid";
+    let report = run(&office.url(), &format!("{flags} {}", std::process::id()));
+    let cost = report.server.unwrap();
+    assert!(cost.before > 0 && cost.laid_out > 0 && cost.after > 0, "{cost:?}");
+    let told = json::render(&report);
+    assert!(told["server"]["cpu_us_per_request"].is_number(), "{told:#}");
+    assert_eq!(told["server"]["resident_bytes"]["after"], cost.after);
+}

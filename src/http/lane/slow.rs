@@ -116,6 +116,12 @@ impl AsyncRead for Loan {
             this.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        if this.lent == Lent::Connection && this.read == this.received.len() {
+            // Nothing to count: the reader's room is not filled with zeros first, so memory that is never read into stays free.
+            this.received = Vec::new();
+            this.read = 0;
+            return this.open()?.poll_read(cx, into);
+        }
         if this.read < this.received.len() {
             let count = most.min(this.received.len() - this.read);
             into.put_slice(&this.received[this.read..this.read + count]);

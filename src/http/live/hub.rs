@@ -1,24 +1,30 @@
 //! The fan-out of one worker thread: it reads each block's news once and rings for all its sessions.
 //!
 //! One watch a block and thread, whatever the number of sessions: changes cross threads once a worker. A session holds
-//! only the number of what it has sent; texts are shared. Everything here lives on one thread and never blocks it.
+//! only the number of what it has sent; frames are made once and shared. Everything here lives on one thread and never blocks it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
+use actix_web::web::Bytes;
 use actors::address::BlockRef;
 use actors::ids::EventId;
 use bytestring::ByteString;
-use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Live;
+use super::session::framed;
 use crate::board::{Block, Event, Inbox, Watch};
 
 /// How many changes a rendered board may be behind and still serve a newcomer, who gets the changes after it.
 const BOARD_REUSE: u64 = 32;
+
+/// Sessions that are woken before the thread's other tasks have their turn: a change to thousands of readers must not
+/// keep requests waiting until all have it. Fewer look at the sockets more often.
+const RING_MAX: usize = 64;
 
 /// The live sessions of one worker thread.
 pub struct Hub(Rc<Inner>);
@@ -43,18 +49,26 @@ struct Topic {
     bells: Bells,
 }
 
-/// The latest changes of a block: those up to `seq`, as many as there are texts.
+/// The latest changes of a block: those up to `seq`, as many as there are frames.
 #[derive(Default)]
 struct News {
     seq: u64,
-    texts: VecDeque<ByteString>,
-    board: Option<(u64, ByteString)>,
+    frames: VecDeque<Bytes>,
+    board: Option<(u64, Bytes)>,
+}
+
+/// What comes after a change.
+enum After {
+    Frame(Bytes),
+    Nothing,
+    /// It is no longer here.
+    Gone,
 }
 
 /// One event that sessions of this thread follow, by block or as a whole.
 struct Venue {
     event: Arc<Event>,
-    status: RefCell<ByteString>,
+    status: RefCell<Telling>,
     counts: RefCell<Counts>,
     bells: Bells,
     /// Of the sessions that follow the places by state.
@@ -62,26 +76,41 @@ struct Venue {
 }
 
 /// How to wake the sessions that follow something, by their reader's name.
-type Bells = RefCell<HashMap<u64, Rc<Notify>>>;
+type Bells = RefCell<HashMap<u64, Rc<Bell>>>;
 
-/// The places by state: the changes they contain, how often they were others, and their text.
+/// Wakes one session, once however often it rings before the session looks.
+#[derive(Default)]
+struct Bell {
+    rung: Cell<bool>,
+    sleeper: Cell<Option<Waker>>,
+}
+
+/// What all hear when it is another: how often it was, and its frame.
+#[derive(Default)]
+struct Telling {
+    edition: u64,
+    text: ByteString,
+    frame: Bytes,
+}
+
+/// The places by state, and the changes they contain.
 #[derive(Default)]
 struct Counts {
     changes: u64,
-    edition: u64,
-    text: ByteString,
+    telling: Telling,
 }
 
 /// What one session follows and how far it got.
 pub(super) struct Reader {
     hub: Rc<Inner>,
     id: u64,
-    bell: Rc<Notify>,
+    bell: Rc<Bell>,
     venue: Rc<Venue>,
-    status: ByteString,
+    /// The edition of the status that the session knows.
+    status: u64,
     /// The edition of the counts that was sent, for sessions that follow no block.
     counts: u64,
-    following: Vec<Following>,
+    following: Box<[Following]>,
     turn: usize,
 }
 
@@ -90,7 +119,9 @@ struct Following {
     /// The last change that was sent; none: a board is due.
     sent: Option<u64>,
     /// Whether `sent` is the client's word.
-    resuming: Cell<bool>,
+    is_resuming: bool,
+    /// Changes that were rendered for this session alone, up to `sent`.
+    missed: VecDeque<ByteString>,
 }
 
 impl Hub {
@@ -119,7 +150,7 @@ impl Hub {
     pub(super) fn reader(&self, event: (&EventId, Arc<Event>), blocks: Vec<(Arc<Block>, Option<u64>)>) -> Reader {
         let hub = self.0.clone();
         let id = hub.name();
-        let bell = Rc::new(Notify::new());
+        let bell = Rc::<Bell>::default();
         let venue = hub.venue(event.0, event.1);
         venue.bells.borrow_mut().insert(id, bell.clone());
         if blocks.is_empty() {
@@ -129,10 +160,10 @@ impl Hub {
         let following = blocks.into_iter().map(|(block, sent)| {
             let topic = hub.topic(block);
             topic.bells.borrow_mut().insert(id, bell.clone());
-            Following { topic, sent, resuming: Cell::new(sent.is_some()) }
+            Following { topic, sent, is_resuming: sent.is_some(), missed: VecDeque::new() }
         });
         let following = following.collect();
-        let status = venue.status.borrow().clone();
+        let status = venue.status.borrow().edition;
         if !hub.pumping.replace(true) {
             actix_web::rt::spawn(pump(Rc::downgrade(&hub), hub.inbox.clone()));
         }
@@ -145,31 +176,62 @@ async fn pump(hub: Weak<Inner>, inbox: Arc<Inbox>) {
     let Some(every) = hub.upgrade().map(|hub| hub.live.settings.counts_interval) else { return };
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Vec::new();
     loop {
         let ticked = tokio::select! {
             () = inbox.wait() => false,
             _ = tick.tick() => true,
         };
         let Some(hub) = hub.upgrade() else { return };
-        hub.read_blocks();
+        hub.read_blocks(&mut due);
         if ticked {
-            hub.read_events();
+            hub.read_events(&mut due);
         }
         if hub.live.is_closing() {
-            hub.events.borrow().values().for_each(|venue| ring(&venue.bells));
+            hub.events.borrow().values().for_each(|venue| due.extend(venue.bells.borrow().values().cloned()));
         }
         if hub.events.borrow().is_empty() {
             hub.pumping.set(false);
             return;
         }
         drop(hub);
-        // The sessions that were rung for come first.
-        tokio::task::yield_now().await;
+        for some in due.chunks(RING_MAX) {
+            some.iter().for_each(|bell: &Rc<Bell>| bell.ring());
+            // These sessions come first.
+            tokio::task::yield_now().await;
+        }
+        due.clear();
     }
 }
 
-fn ring(bells: &Bells) {
-    bells.borrow().values().for_each(|bell| bell.notify_one());
+impl Bell {
+    fn ring(&self) {
+        self.rung.set(true);
+        if let Some(sleeper) = self.sleeper.take() {
+            sleeper.wake();
+        }
+    }
+
+    /// Ready when it rang since it was last asked.
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.rung.replace(false) {
+            return Poll::Ready(());
+        }
+        let known = self.sleeper.take().filter(|known| known.will_wake(cx.waker()));
+        self.sleeper.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+        Poll::Pending
+    }
+}
+
+impl Telling {
+    /// Takes a text over; whether it is another.
+    fn take(&mut self, text: ByteString) -> bool {
+        let is_other = self.edition == 0 || self.text != text;
+        if is_other {
+            (self.edition, self.frame, self.text) = (self.edition + 1, framed(&text), text);
+        }
+        is_other
+    }
 }
 
 impl Inner {
@@ -177,22 +239,23 @@ impl Inner {
         self.next.replace(self.next.get() + 1)
     }
 
-    fn read_blocks(&self) {
+    /// Adds the sessions to wake, as [`Inner::read_events`] does.
+    fn read_blocks(&self, due: &mut Vec<Rc<Bell>>) {
         for id in self.inbox.take() {
             if let Some(topic) = self.topics.borrow().get(&id) {
                 topic.read(self.live.settings.queue_max);
-                ring(&topic.bells);
+                due.extend(topic.bells.borrow().values().cloned());
             }
         }
     }
 
-    fn read_events(&self) {
+    fn read_events(&self, due: &mut Vec<Rc<Bell>>) {
         for venue in self.events.borrow().values() {
             if venue.read_status(&self.live) {
-                ring(&venue.bells);
+                due.extend(venue.bells.borrow().values().cloned());
             }
             if !venue.counting.borrow().is_empty() && venue.read_counts() {
-                ring(&venue.counting);
+                due.extend(venue.counting.borrow().values().cloned());
             }
         }
     }
@@ -230,16 +293,16 @@ impl Inner {
 }
 
 impl Topic {
-    /// Reads what is new. What cannot be had change by change leaves no texts, and readers get the board.
+    /// Reads what is new. What cannot be had change by change leaves no frames, and readers get the board.
     fn read(&self, queue_max: usize) {
         self.watch.seen();
         let mut news = self.news.borrow_mut();
         match self.block.texts_after(news.seq) {
             Some(texts) => {
                 news.seq += texts.len() as u64;
-                news.texts.extend(texts);
-                let over = news.texts.len().saturating_sub(queue_max);
-                news.texts.drain(..over);
+                news.frames.extend(texts.iter().map(framed));
+                let over = news.frames.len().saturating_sub(queue_max);
+                news.frames.drain(..over);
             }
             None => *news = News { seq: self.block.seq(), ..News::default() },
         }
@@ -247,23 +310,27 @@ impl Topic {
 }
 
 impl News {
-    /// The changes after `seq`, up to `self.seq`; `None` when one is gone.
-    fn after(&self, seq: u64) -> Option<impl Iterator<Item = &ByteString>> {
+    /// The change after `seq`.
+    fn after(&self, seq: u64) -> After {
         let missing = self.seq.saturating_sub(seq);
-        let from = (self.texts.len() as u64).checked_sub(missing)?;
-        Some(self.texts.range(from as usize..))
+        if missing == 0 {
+            return After::Nothing;
+        }
+        let at = (self.frames.len() as u64).checked_sub(missing);
+        match at.and_then(|at| self.frames.get(at as usize)) {
+            Some(frame) => After::Frame(frame.clone()),
+            None => After::Gone,
+        }
     }
 
-    /// The block's board and the changes after it; `None` before there was one.
-    fn board(&mut self, block: &Block) -> Option<(u64, Vec<ByteString>)> {
+    /// The block's board and the number of its last change, after which all changes are here; `None` before there was one.
+    fn board(&mut self, block: &Block) -> Option<(u64, Bytes)> {
         let fresh =
-            |(seq, _): &(u64, ByteString)| self.seq.saturating_sub(*seq) <= BOARD_REUSE.min(self.texts.len() as u64);
+            |(seq, _): &(u64, Bytes)| self.seq.saturating_sub(*seq) <= BOARD_REUSE.min(self.frames.len() as u64);
         if !self.board.as_ref().is_some_and(fresh) {
-            self.board = block.board_text();
+            self.board = block.board_text().map(|(seq, text)| (seq, framed(&text)));
         }
-        let (seq, text) = self.board.as_ref()?;
-        let texts = std::iter::once(text).chain(self.after(*seq)?).cloned().collect();
-        Some((self.seq.max(*seq), texts))
+        self.board.clone()
     }
 }
 
@@ -271,25 +338,18 @@ impl Venue {
     /// Reads where the sale is; whether that is new.
     fn read_status(&self, live: &Live) -> bool {
         let status = self.event.status_text(live.board.now());
-        let Some(status) = status.filter(|status| *self.status.borrow() != *status) else { return false };
-        self.status.replace(status);
-        true
+        status.is_some_and(|status| self.status.borrow_mut().take(status))
     }
 
     /// Reads the places by state; whether they are others.
     fn read_counts(&self) -> bool {
         let mut counts = self.counts.borrow_mut();
-        if counts.edition > 0 && counts.changes == self.event.changes() {
+        if counts.telling.edition > 0 && counts.changes == self.event.changes() {
             return false;
         }
         let Some((changes, text)) = self.event.counts_text() else { return false };
         counts.changes = changes;
-        let others = counts.text != text;
-        if others {
-            counts.edition += 1;
-            counts.text = text;
-        }
-        others
+        counts.telling.take(text)
     }
 }
 
@@ -299,17 +359,17 @@ impl Reader {
         self.hub.live.is_closing()
     }
 
-    /// Waits until there may be news.
-    pub(super) async fn wait(&self) {
-        self.bell.notified().await;
+    /// Ready when there may be news.
+    pub(super) fn poll_bell(&self, cx: &Context<'_>) -> Poll<()> {
+        self.bell.poll(cx)
     }
 
-    /// The next texts to send; none: all was sent. At most one block's, so that little is held while a slow client reads.
-    pub(super) fn news(&mut self) -> Vec<ByteString> {
+    /// The next frame to send; none: all was sent. Blocks take turns.
+    pub(super) fn next(&mut self) -> Option<Bytes> {
         let status = self.venue.status.borrow();
-        if self.status != *status {
-            self.status = status.clone();
-            return vec![status.clone()];
+        if self.status != status.edition {
+            self.status = status.edition;
+            return Some(status.frame.clone());
         }
         drop(status);
         if self.following.is_empty() {
@@ -317,45 +377,58 @@ impl Reader {
         }
         for _ in 0..self.following.len() {
             self.turn = (self.turn + 1) % self.following.len();
-            let (sent, texts) = self.following[self.turn].news(&self.hub.live);
-            self.following[self.turn].sent = sent;
-            if !texts.is_empty() {
-                return texts;
+            if let Some(frame) = self.following[self.turn].next(&self.hub.live) {
+                return Some(frame);
             }
         }
-        Vec::new()
+        None
     }
 
-    fn counts(&mut self) -> Vec<ByteString> {
-        let counts = self.venue.counts.borrow();
-        if counts.edition == self.counts {
-            return Vec::new();
+    fn counts(&mut self) -> Option<Bytes> {
+        let telling = &self.venue.counts.borrow().telling;
+        if telling.edition == self.counts {
+            return None;
         }
-        self.counts = counts.edition;
-        vec![counts.text.clone()]
+        self.counts = telling.edition;
+        Some(telling.frame.clone())
     }
 }
 
 impl Following {
-    /// The texts after what was sent, and the number of the last of them.
-    fn news(&self, live: &Live) -> (Option<u64>, Vec<ByteString>) {
-        let resuming = self.resuming.replace(false);
+    /// The frame after what was sent.
+    fn next(&mut self, live: &Live) -> Option<Bytes> {
+        if let Some(text) = self.missed.pop_front() {
+            return Some(framed(&text));
+        }
+        if std::mem::take(&mut self.is_resuming) && self.sent.is_some_and(|sent| !self.resumes(sent)) {
+            self.sent = None;
+        }
+        if let Some(text) = self.missed.pop_front() {
+            return Some(framed(&text));
+        }
         let mut news = self.topic.news.borrow_mut();
         if let Some(sent) = self.sent {
-            if resuming {
-                if let Some(texts) = self.topic.block.texts_after(sent) {
-                    return (Some(sent + texts.len() as u64), texts);
+            match news.after(sent) {
+                After::Frame(frame) => {
+                    self.sent = Some(sent + 1);
+                    return Some(frame);
                 }
-            } else if let Some(texts) = news.after(sent) {
-                return (Some(sent.max(news.seq)), texts.cloned().collect());
-            } else {
-                live.board.observer().resynced();
+                After::Nothing => return None,
+                After::Gone => live.board.observer().resynced(),
             }
+            self.sent = None;
         }
-        match news.board(&self.topic.block) {
-            Some((seq, texts)) => (Some(seq), texts),
-            None => (None, Vec::new()),
-        }
+        let (seq, board) = news.board(&self.topic.block)?;
+        self.sent = Some(seq);
+        Some(board)
+    }
+
+    /// Takes over the changes after what a client says it has; false: one is gone, or was never there.
+    fn resumes(&mut self, sent: u64) -> bool {
+        let Some(texts) = self.topic.block.texts_after(sent) else { return false };
+        self.sent = Some(sent + texts.len() as u64);
+        self.missed = texts.into();
+        true
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use actix_http::{BoxedPayloadStream, Payload};
 use actix_web::dev::ServerHandle;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
@@ -22,6 +24,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use super::session::BURST_MAX;
 use super::*;
 use crate::board::fixture::{self, EVENT, Owner, description, opening, seated, standing};
 use crate::board::{CHANGES_MAX, Observer};
@@ -31,8 +34,10 @@ const SETTINGS: Settings = Settings {
     queue_max: 256,
     counts_interval: Duration::from_millis(20),
     idle_timeout: Duration::from_secs(60),
-    unread_max: Duration::from_secs(60),
 };
+
+/// How long a client may take nothing off its connection, but in the test of it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Sessions {
     open: watch::Sender<usize>,
@@ -73,6 +78,10 @@ type Client = WebSocketStream<TcpStream>;
 
 impl Node {
     fn start(settings: Settings) -> Self {
+        Self::with_patience(settings, PATIENCE)
+    }
+
+    fn with_patience(settings: Settings, unread_max: Duration) -> Self {
         let sessions = Arc::new(Sessions { open: watch::Sender::new(0), resynced: watch::Sender::new(0) });
         let (board, _) = fixture::board(sessions.clone());
         board.publish(opening(&description(EVENT, vec![seated("A", 10, 1000), standing("FLOOR", 5000)])));
@@ -87,7 +96,7 @@ impl Node {
         let ended = watch::Sender::new(0);
         let ending = ended.clone();
         let server = server.workers(2).disable_signals().on_connect(move |io, connection| {
-            limit_unread(io, settings.unread_max);
+            limit_unread(io, unread_max);
             connection.insert(Ending(ending.clone()));
         });
         let server = server.listen(listener).unwrap().run();
@@ -204,6 +213,38 @@ async fn a_crowd_on_one_block_hears_every_change() {
     node.stop().await;
 }
 
+/// Or the connection would keep a buffer as large as the board for as long as the session lives.
+#[actix_web::test]
+async fn a_large_board_is_given_in_pieces_that_are_written_one_by_one() {
+    let node = Node::start(SETTINGS);
+    let (hub, event) = (node.live.hub(), EventId::from(EVENT));
+    let replica = node.board.replica(&event).unwrap();
+    let block = replica.described().unwrap().block(&"A".into()).unwrap().1.clone();
+    let reader = hub.reader((&event, replica), vec![(block, None)]);
+    let silent: BoxedPayloadStream = Box::pin(futures_util::stream::pending());
+    let payload = Payload::Stream { payload: silent };
+    let session = Session::new(payload, reader, SETTINGS, node.live.admit().ok().unwrap());
+    let mut session = std::pin::pin!(session);
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut given, mut burst, mut pauses) = (Vec::new(), 0, 0);
+    while pauses < 2 {
+        match session.as_mut().poll_next(&mut context) {
+            Poll::Ready(piece) => {
+                let piece = piece.unwrap().unwrap();
+                burst += piece.len();
+                assert!(burst <= BURST_MAX);
+                given.extend_from_slice(&piece);
+            }
+            Poll::Pending => (burst, pauses) = (0, pauses + 1),
+        }
+    }
+    assert!(given.len() > BURST_MAX, "{} bytes", given.len());
+    // The head of a frame of this length has four bytes.
+    let board: Value = serde_json::from_slice(&given[4..]).unwrap();
+    assert_eq!((&board["type"], &board["block"]), (&json!("board"), &json!("A")));
+    node.stop().await;
+}
+
 #[actix_web::test]
 async fn who_comes_back_gets_what_was_missed() {
     let node = Node::start(SETTINGS);
@@ -310,7 +351,7 @@ async fn a_reader_that_falls_behind_gets_a_board_and_ends_up_right() {
 
 #[actix_web::test]
 async fn a_reader_that_takes_nothing_is_dropped() {
-    let node = Node::start(Settings { unread_max: Duration::from_millis(100), ..SETTINGS });
+    let node = Node::with_patience(SETTINGS, Duration::from_millis(100));
     let mut owner = Owner::new("A", 10_000);
     let client = node.open(narrow(&node).await, "?blocks=A").await;
     node.sessions_become(1).await;
