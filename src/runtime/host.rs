@@ -35,10 +35,6 @@ use crate::journal::Journal;
 /// Messages taken from the inbox before the cells they are for get their turn.
 const POSTS_MAX: usize = 1024;
 
-/// Asks taken out of bundles before the same: what waits for a turn then still lies in the core's cache, and the first of
-/// many are with the journal while the last are taken.
-const BUNDLED_MAX: usize = 1024;
-
 /// How often the thread looks whether a round of snapshots is due, at most.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
@@ -118,15 +114,8 @@ impl Host {
     pub(super) async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Post>) {
         let mut posts = Vec::with_capacity(POSTS_MAX);
         while inbox.recv_many(&mut posts, POSTS_MAX).await > 0 {
-            let (mut now, mut bundled) = (crate::clock::now(), 0);
-            for post in posts.drain(..) {
-                bundled += post.bundled();
-                self.take(post, now);
-                if bundled >= BUNDLED_MAX {
-                    tokio::task::yield_now().await;
-                    (now, bundled) = (crate::clock::now(), 0);
-                }
-            }
+            let now = crate::clock::now();
+            posts.drain(..).for_each(|post| self.take(post, now));
             tokio::task::yield_now().await;
         }
     }

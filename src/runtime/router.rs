@@ -47,16 +47,6 @@ pub(super) enum Post {
     Control(Box<Control>),
 }
 
-impl Post {
-    /// How many asks it bundles.
-    pub(super) fn bundled(&self) -> usize {
-        match self {
-            Post::Bundle(bundle) => bundle.len(),
-            Post::Tell(_) | Post::Ask(..) | Post::Control(_) => 0,
-        }
-    }
-}
-
 /// A handle to every machine of the node. See the module's charter.
 #[derive(Clone)]
 pub struct Router {
