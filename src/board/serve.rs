@@ -167,10 +167,10 @@ impl Board {
         if let Of::SeatsBytes(_) = of {
             return Fresh { body: seats.to_vec(), version: seq, until: None };
         }
-        let BlockRef { event, block } = block.at();
-        let at = Address::Block(BlockRef { event: event.clone(), block: block.clone() });
-        let age = self.reach.age([at.shard(self.settings.shards)], now);
+        let home = Address::Block(block.at().clone()).shard(self.settings.shards);
+        let age = self.reach.age([home], now);
         let (stale, age_ms) = answers::said(age);
+        let BlockRef { event, block } = block.at();
         let answer = SeatsAnswer { event: event.as_str(), block: block.as_str(), seq, seats, stale, age_ms };
         answers::json(&answer, seq, answers::earlier(None, age))
     }

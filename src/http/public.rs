@@ -3,6 +3,7 @@
 //! Owns the HTTP side of reading: which encoding, `If-None-Match`, the headers for caches. It renders nothing; that is
 //! [`crate::board`]. Live changes are in [`super::live`].
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
     IF_NONE_MATCH, VARY,
@@ -17,7 +18,7 @@ use super::pages::Page;
 use super::problem::{Code, Problem};
 use crate::board::answers::{AvailabilityAnswer, EventAnswer, LayoutAnswer, ListAnswer, SeatsAnswer};
 use crate::board::{Board, Missing, Rendered, Subject};
-use crate::encoding::negotiate;
+use crate::encoding::{Variant, negotiate};
 
 /// The number of the last change that the seats contain, for readers of the bytes.
 pub(super) const BLOCK_SEQ: HeaderName = HeaderName::from_static("x-block-seq");
@@ -138,10 +139,7 @@ pub(super) async fn seats(
     at: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (event, block) = ids(&at);
-    let subject = match wants_bytes(joined(request.headers(), ACCEPT).as_deref()) {
-        true => Subject::SeatsBytes(&event, &block),
-        false => Subject::Seats(&event, &block),
-    };
+    let subject = seats_as(joined(request.headers(), ACCEPT).as_deref(), &event, &block);
     let seats = board.answer(subject).map_err(missing)?;
     let mut response = answer(&request, &seats)?;
     response.headers_mut().insert(BLOCK_SEQ, HeaderValue::from(seats.version));
@@ -154,15 +152,15 @@ pub(super) async fn seats(
 /// [`Code::NotAcceptable`]: the client rules out every encoding.
 pub(super) fn answer(request: &HttpRequest, rendered: &Rendered) -> Result<HttpResponse, Problem> {
     let headers = request.headers();
-    let encoding = negotiate(joined(headers, ACCEPT_ENCODING).as_deref()).ok_or(Code::NotAcceptable)?;
-    let variant = rendered.variant(encoding);
-    let known = joined(headers, IF_NONE_MATCH).is_some_and(|tags| rendered.encoded.matches(&tags));
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let (accept_encoding, tags) = (joined(headers, ACCEPT_ENCODING), joined(headers, IF_NONE_MATCH));
+    let form = Form::of(rendered, accept_encoding.as_deref(), tags.as_deref())?;
+    let variant = form.variant;
+    let mut response = HttpResponse::build(form.status());
     response
         .insert_header((ETAG, variant.etag.as_str()))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static(rendered.cache_control)))
         .insert_header((VARY, HeaderValue::from_static(rendered.vary)));
-    if known {
+    if form.is_known {
         return Ok(response.finish());
     }
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static(rendered.content_type)));
@@ -170,6 +168,41 @@ pub(super) fn answer(request: &HttpRequest, rendered: &Rendered) -> Result<HttpR
         response.insert_header((CONTENT_ENCODING, HeaderValue::from_static(encoding)));
     }
     Ok(response.body(variant.body.clone()))
+}
+
+/// A finished answer in the encoding that a client likes best, or the word that the client has it.
+pub(super) struct Form<'a> {
+    pub(super) variant: &'a Variant,
+    /// Whether the client has it.
+    pub(super) is_known: bool,
+}
+
+impl<'a> Form<'a> {
+    /// By what a request says in `Accept-Encoding` and `If-None-Match`.
+    ///
+    /// # Errors
+    /// [`Code::NotAcceptable`]: the client rules out every encoding.
+    pub(super) fn of(
+        rendered: &'a Rendered,
+        accept_encoding: Option<&str>,
+        if_none_match: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let encoding = negotiate(accept_encoding).ok_or(Code::NotAcceptable)?;
+        let is_known = if_none_match.is_some_and(|tags| rendered.encoded.matches(tags));
+        Ok(Self { variant: rendered.variant(encoding), is_known })
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        if self.is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK }
+    }
+}
+
+/// The seats of a block as a request's `Accept` wants them.
+pub(super) fn seats_as<'a>(accept: Option<&str>, event: &'a EventId, block: &'a BlockId) -> Subject<'a> {
+    match wants_bytes(accept) {
+        true => Subject::SeatsBytes(event, block),
+        false => Subject::Seats(event, block),
+    }
 }
 
 /// What is missing, as a problem.
@@ -188,7 +221,7 @@ fn ids(at: &(String, String)) -> (EventId, BlockId) {
 }
 
 /// Whether the client asks for bytes more than for JSON. JSON is what everybody gets who does not say.
-pub(super) fn wants_bytes(accept: Option<&str>) -> bool {
+fn wants_bytes(accept: Option<&str>) -> bool {
     let Some(accept) = accept else { return false };
     let quality = |wanted: &str| {
         let items = accept.split(',').map(|item| item.split(';').map(str::trim));

@@ -4,7 +4,9 @@
 //! line feed, a second host) is *unusual*: the lane takes no decision about it and hands the whole connection to actix-web.
 //! It answers nothing and looks no further than the head.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::super::around::is_host;
 
@@ -12,8 +14,6 @@ use super::super::around::is_host;
 const HEADERS_MAX: usize = 32;
 /// Most digits of a length: more is nobody's body.
 const LENGTH_DIGITS_MAX: usize = 10;
-/// The end of a head.
-pub(super) const END: &[u8] = b"\r\n\r\n";
 
 /// What the bytes begin with.
 #[derive(Debug)]
@@ -69,12 +69,19 @@ pub(super) struct Fields<'a> {
     pub(super) request_id: Option<&'a str>,
 }
 
+/// The length of the head that these bytes begin with, its end included; `None`: it has not ended yet.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    // Made once: making it costs as much as reading a head.
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
+    FINDER.find(bytes).map(|at| at + END.len())
+}
+
 /// Reads the head that these bytes begin with.
 pub(super) fn read(bytes: &[u8]) -> Read<'_> {
-    let Some(end) = memmem::find(bytes, END) else {
+    let Some(length) = length(bytes) else {
         return if has_bare_line_feed(bytes) { Read::Unusual } else { Read::Partial };
     };
-    let length = end + END.len();
     ordinary(&bytes[..length]).map_or(Read::Unusual, Read::Ordinary)
 }
 

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use memchr::memmem::Finder;
 
-use super::head::END;
+use super::head;
 use super::reads::Kind;
 use crate::board::{Rendered, Source};
 
@@ -25,7 +24,6 @@ const HEAD_MAX: usize = 1024;
 /// See the module's charter.
 pub(super) struct Memo {
     hasher: RandomState,
-    end: Finder<'static>,
     places: Vec<Place>,
     /// The place of the head that came last.
     last: usize,
@@ -35,13 +33,13 @@ pub(super) struct Memo {
 struct Place {
     /// Hash of the head that came here last and was not remembered: it is when it comes again.
     seen: u64,
-    known: Option<Known>,
+    known: Option<Box<Known>>,
 }
 
 /// A head and what was answered.
-pub(super) struct Known {
+struct Known {
     head: Box<[u8]>,
-    pub(super) answer: Answer,
+    answer: Answer,
     /// Whether it came since the last look.
     used: bool,
 }
@@ -64,13 +62,17 @@ pub(super) struct Answer {
 impl Memo {
     pub(super) fn new() -> Self {
         let places = std::iter::repeat_with(Place::default).take(HEADS_MAX).collect();
-        Self { hasher: RandomState::default(), end: Finder::new(END), places, last: 0 }
+        Self { hasher: RandomState::default(), places, last: 0 }
     }
 
     /// The head that these bytes begin with, if it is remembered: its length and its answer.
     pub(super) fn find(&mut self, bytes: &[u8]) -> Option<(usize, &mut Answer)> {
+        // Heads of anything but reads are never remembered, and need not be looked for.
+        if !matches!(bytes.first(), Some(b'G' | b'H')) {
+            return None;
+        }
         if !self.is_at(self.last, bytes) {
-            let head = &bytes[..self.end.find(bytes)? + END.len()];
+            let head = &bytes[..head::length(bytes)?];
             let at = self.place_of(head).0;
             if !self.is_at(at, head) {
                 return None;
@@ -95,7 +97,7 @@ impl Memo {
         let (at, hash) = self.place_of(head);
         let place = &mut self.places[at];
         if std::mem::replace(&mut place.seen, hash) == hash {
-            place.known = Some(Known { head: head.into(), answer: answer(), used: true });
+            place.known = Some(Box::new(Known { head: head.into(), answer: answer(), used: true }));
         }
     }
 

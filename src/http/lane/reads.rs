@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::ResponseError;
 use actix_web::http::StatusCode;
@@ -15,14 +15,13 @@ use actors::ids::{BlockId, EventId};
 use actors::time::Millis;
 use bytes::Bytes;
 
-use super::super::problem::{Code, Problem};
-use super::super::public::{BLOCK_SEQ, missing, wants_bytes};
+use super::super::problem::Problem;
+use super::super::public::{BLOCK_SEQ, Form, missing, seats_as};
 use super::super::request_id::{self, MADE_LENGTH, REQUEST_ID};
 use super::head::{Head, Method};
 use super::memo::Answer;
 use super::{Worker, write};
 use crate::board::{Missing, Rendered, Source, Subject};
-use crate::encoding::{Variant, negotiate};
 use crate::telemetry::RouteMetrics;
 
 /// What is read.
@@ -87,11 +86,11 @@ impl Tally {
         of.set(of.get() + 1);
     }
 
-    fn count(&self, began: Instant) {
+    fn count(&self, took: Duration) {
         for (status, of) in [(StatusCode::OK, &self.whole), (StatusCode::NOT_MODIFIED, &self.known)] {
             let times = of.take();
             if times > 0 {
-                self.route.observe_many(status.as_u16(), began.elapsed(), times);
+                self.route.observe_many(status.as_u16(), took, times);
             }
         }
     }
@@ -121,9 +120,9 @@ impl<'w> Batch<'w> {
 
     /// Answers a read whose head came before, to which the board still says the same; the length of its head.
     pub(super) fn repeat(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-        let (_, now) = self.moment();
         let mut memo = self.worker.memo.borrow_mut();
         let (length, answer) = memo.find(bytes)?;
+        let (_, now) = self.moment();
         if answer.batch != self.number {
             if !self.worker.state.board.still_gives(&answer.source, &answer.rendered, now) {
                 return None;
@@ -168,8 +167,9 @@ impl<'w> Batch<'w> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let Some((began, _)) = self.began else { return };
+        let took = began.elapsed();
         let Counters { event, availability, seats } = &self.worker.reads;
-        [event, availability, seats].into_iter().for_each(|tally| tally.count(began));
+        [event, availability, seats].into_iter().for_each(|tally| tally.count(took));
         if self.again > 0 {
             self.worker.state.board.sent_again(self.again);
         }
@@ -196,11 +196,13 @@ impl Sent {
 /// Writes the board's answer.
 fn found(worker: &Worker, what: Read<'_>, head: &Head<'_>, id: &[u8], out: &mut Vec<u8>) -> Result<Sent, Problem> {
     let (source, rendered) = find(worker, what, head).map_err(missing)?;
-    let form = Form::of(&rendered, head)?;
-    let (status, body) = (form.status(), form.body(head.method));
+    let form = Form::of(&rendered, head.fields.accept_encoding, head.fields.if_none_match)?;
+    let status = form.status();
+    let has_body = !form.is_known && head.method == Method::Get;
+    let body = if has_body { form.variant.body.clone() } else { Bytes::new() };
     write::begin(out, status, &worker.date, id);
     let begin = out.len();
-    form.put_headers(worker, &rendered, what.kind(), out);
+    put_headers(worker, &rendered, &form, what.kind(), out);
     let headers = begin..out.len();
     out.extend_from_slice(&body);
     Ok(Sent { source, rendered, status, headers, body })
@@ -213,55 +215,31 @@ fn find(worker: &Worker, what: Read<'_>, head: &Head<'_>) -> Result<(Source, Arc
         Read::Availability(event) => board.source(Subject::Availability(&EventId::from(event))),
         Read::Seats(event, block) => {
             let (event, block) = (EventId::from(event), BlockId::from(block));
-            board.source(match wants_bytes(head.fields.accept) {
-                true => Subject::SeatsBytes(&event, &block),
-                false => Subject::Seats(&event, &block),
-            })
+            board.source(seats_as(head.fields.accept, &event, &block))
         }
     }?;
     let rendered = board.answer_of(&source)?;
     Ok((source, rendered))
 }
 
-/// A finished answer in the encoding that the client likes best, or that it has it.
-struct Form<'a> {
-    variant: &'a Variant,
-    is_known: bool,
-}
-
-impl<'a> Form<'a> {
-    fn of(rendered: &'a Rendered, head: &Head<'_>) -> Result<Self, Problem> {
-        let encoding = negotiate(head.fields.accept_encoding).ok_or(Code::NotAcceptable)?;
-        let is_known = head.fields.if_none_match.is_some_and(|tags| rendered.encoded.matches(tags));
-        Ok(Self { variant: rendered.variant(encoding), is_known })
+/// The headers behind those of [`write::begin`], and their end.
+fn put_headers(worker: &Worker, rendered: &Rendered, form: &Form<'_>, kind: Kind, out: &mut Vec<u8>) {
+    let variant = form.variant;
+    write::header(out, ETAG.as_str(), variant.etag.as_bytes());
+    write::header(out, CACHE_CONTROL.as_str(), rendered.cache_control.as_bytes());
+    write::header(out, VARY.as_str(), rendered.vary.as_bytes());
+    if worker.tells_origins {
+        write::header(out, VARY.as_str(), b"Origin");
     }
-
-    fn status(&self) -> StatusCode {
-        if self.is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK }
+    if kind == Kind::Seats {
+        write::header(out, BLOCK_SEQ.as_str(), rendered.version.to_string().as_bytes());
     }
-
-    /// The headers behind those of [`write::begin`], and their end.
-    fn put_headers(&self, worker: &Worker, rendered: &Rendered, kind: Kind, out: &mut Vec<u8>) {
-        write::header(out, ETAG.as_str(), self.variant.etag.as_bytes());
-        write::header(out, CACHE_CONTROL.as_str(), rendered.cache_control.as_bytes());
-        write::header(out, VARY.as_str(), rendered.vary.as_bytes());
-        if worker.tells_origins {
-            write::header(out, VARY.as_str(), b"Origin");
-        }
-        if kind == Kind::Seats {
-            write::header(out, BLOCK_SEQ.as_str(), rendered.version.to_string().as_bytes());
-        }
-        if self.is_known {
-            return out.extend_from_slice(b"\r\n");
-        }
-        write::header(out, CONTENT_TYPE.as_str(), rendered.content_type.as_bytes());
-        if let Some(encoding) = self.variant.encoding.header() {
-            write::header(out, CONTENT_ENCODING.as_str(), encoding.as_bytes());
-        }
-        write::length(out, self.variant.body.len());
+    if form.is_known {
+        return out.extend_from_slice(b"\r\n");
     }
-
-    fn body(&self, method: Method) -> Bytes {
-        if self.is_known || method != Method::Get { Bytes::new() } else { self.variant.body.clone() }
+    write::header(out, CONTENT_TYPE.as_str(), rendered.content_type.as_bytes());
+    if let Some(encoding) = variant.encoding.header() {
+        write::header(out, CONTENT_ENCODING.as_str(), encoding.as_bytes());
     }
+    write::length(out, variant.body.len());
 }

@@ -14,6 +14,8 @@ use actix_web::rt::net::TcpStream;
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::head;
+
 /// Longest head of an answer that is looked at for `connection: close`.
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
 
@@ -94,8 +96,8 @@ impl Loan {
             reader.wake();
         }
         head.extend_from_slice(&written[..written.len().min(ANSWER_HEAD_MAX)]);
-        if let Some(end) = memmem::find(head, b"\r\n\r\n") {
-            let head = head[..end].to_ascii_lowercase();
+        if let Some(length) = head::length(head) {
+            let head = head[..length].to_ascii_lowercase();
             self.answer = AnswerHead::Whole { closes: memmem::find(&head, b"\r\nconnection: close").is_some() };
         } else if head.len() > ANSWER_HEAD_MAX {
             self.answer = AnswerHead::Whole { closes: true };
@@ -116,18 +118,17 @@ impl AsyncRead for Loan {
             this.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if this.lent == Lent::Connection && this.read == this.received.len() {
-            // Nothing to count: the reader's room is not filled with zeros first, so memory that is never read into stays free.
-            this.received = Vec::new();
-            this.read = 0;
-            return this.open()?.poll_read(cx, into);
-        }
         if this.read < this.received.len() {
             let count = most.min(this.received.len() - this.read);
             into.put_slice(&this.received[this.read..this.read + count]);
             this.read += count;
             this.took(count);
             return Poll::Ready(Ok(()));
+        }
+        if this.lent == Lent::Connection {
+            // Nothing to count: the reader's room is not filled with zeros first, so memory that is never read into stays free.
+            (this.received, this.read) = (Vec::new(), 0);
+            return this.open()?.poll_read(cx, into);
         }
         let count = {
             let mut part = ReadBuf::new(into.initialize_unfilled_to(most));
