@@ -94,9 +94,11 @@ fn ordinary(bytes: &[u8]) -> Option<Head<'_>> {
     let mut request = httparse::Request::new(&mut headers);
     let read = request.parse(bytes).ok()?;
     let is_whole = read == httparse::Status::Complete(bytes.len()) && request.version == Some(1);
-    // The parser also takes lines that end with a bare line feed, and empty lines before the first.
-    let ends = bytes.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
-    if !is_whole || ends != 2 * (request.headers.len() + 2) {
+    // The parser also takes lines that end with a bare line feed, and empty lines before the first. Counted one by one: an
+    // empty line too many must not make up for a carriage return too few.
+    let lines = request.headers.len() + 2;
+    let count = |end: u8| bytes.iter().filter(|byte| **byte == end).count();
+    if !is_whole || count(b'\n') != lines || count(b'\r') != lines {
         return None;
     }
     let method = match request.method? {
@@ -217,6 +219,8 @@ mod tests {
             "GET / HTTP/1.1\nhost: a\r\n\r\n",
             "GET / HTTP/1.1\nhost: a\n\n",
             "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "\nGET / HTTP/1.1\r\nhost: a\nx: b\r\n\r\n",
+            "\r\nGET / HTTP/1.1\nhost: a\nx: b\r\n\r\n",
             "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nx: \u{e4}\r\n\r\n",
