@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -68,14 +69,14 @@ impl Crowd {
         let polled = self.poll.poll(&mut events, Some(timeout));
         let served = match polled {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(Failure::system("epoll")(error)),
-            Ok(()) | Err(_) => events.iter().try_for_each(|event| self.serve(event.token().0, board)),
+            Ok(()) | Err(_) => events.iter().try_for_each(|event| self.serve(event, board)),
         };
         self.events = events;
         served
     }
 
-    fn serve(&mut self, place: usize, board: &Board) -> Result<(), Failure> {
-        let (stream, reader) = &mut self.readers[place];
+    fn serve(&mut self, event: &Event, board: &Board) -> Result<(), Failure> {
+        let (stream, reader) = &mut self.readers[event.token().0];
         let ended = |why: &str| Failure::Unreadable { request: "GET …/live".to_owned(), reason: why.to_owned() };
         let mut out = Vec::new();
         loop {
@@ -87,6 +88,10 @@ impl Crowd {
             };
             let now = board.clock.now();
             reader.take(&self.scratch[..count], now, &mut self.heard, &mut out).map_err(ended)?;
+            // A read that leaves room has emptied the socket, and what comes later is told by another event: epoll(7).
+            if count < self.scratch.len() && !event.is_read_closed() {
+                break;
+            }
         }
         if !out.is_empty() {
             // A pong is a few bytes and the only thing that we ever send: it fits the socket's buffer.
