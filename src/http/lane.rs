@@ -4,7 +4,7 @@
 //! finished bytes ([`reads`]) or asks machines ([`asks`]), and answers everything that one read brought with one write
 //! ([`connection`]). Whatever it does not recognise byte for byte is actix-web's ([`slow`]): one ordinary request is lent
 //! there and the connection comes back behind its answer; an unusual one (a coding of the body, an upgrade, HTTP/1.0, two
-//! lengths, `connection: close`) takes the connection there for good. Same status codes, headers, limits and metrics as
+//! lengths, `connection: close`) takes the connection there for good. One that becomes a WebSocket comes back behind the 101. Same status codes, headers, limits and metrics as
 //! without the lane: `http.fast_lane = false` is the proof.
 
 mod asks;
@@ -153,6 +153,11 @@ where
                 let app = map_config(app().into_factory(), |()| AppConfig::default())
                     .map_err(|error| error.into().error_response());
                 let service = HttpService::build()
+                    .on_connect_ext(|loan: &Loan, data| {
+                        if let Some(handover) = loan.handover() {
+                            data.insert(handover.clone());
+                        }
+                    })
                     .graceful_shutdown_signal(move || {
                         let signal = signal.clone();
                         async move { signal.notified().await }

@@ -2,13 +2,17 @@
 //!
 //! Owns admission of sessions, what they follow, and their end. Nothing is queued for a session: it reads the latest
 //! changes of its blocks from a run that all sessions of its thread share (`hub`), at its own speed, and gets a whole
-//! board when it is too far behind. `session` is the conversation itself: the body of the upgrade's answer.
+//! board when it is too far behind. The conversation itself is `socket`, which has taken its connection over from the
+//! lane, or without the lane `session`, the body of the upgrade's answer; both speak in `frames`.
 
+mod bell;
+mod frames;
 mod hub;
 mod query;
 mod session;
+mod socket;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,10 +30,14 @@ use crate::board::{Board, Inbox};
 use crate::config;
 
 pub use hub::Hub;
-use session::Session;
+use session::{Session, Silence};
+pub(super) use socket::{Handover, Over, Socket};
 
 /// Largest frame a client may send: it has nothing to say but pings and a close.
 const INBOUND_MAX: usize = 4 * 1024;
+
+/// Pings in the time after which a silent session is closed.
+const PINGS: u32 = 3;
 
 /// How long a client may take nothing off its connection before it is dropped.
 pub const UNREAD_MAX: Duration = Duration::from_secs(30);
@@ -119,6 +127,13 @@ impl Live {
     }
 }
 
+/// A session that was agreed on and has not begun.
+pub(super) struct Agreed {
+    reader: hub::Reader,
+    settings: Settings,
+    slot: Slot,
+}
+
 /// The right to one session.
 struct Slot(Arc<Live>);
 
@@ -169,8 +184,16 @@ pub(super) async fn live(
     let mut answer = ws::handshake(request.head())
         .map_err(|_| Problem::new(Code::BadRequest, "this is a WebSocket: the request must ask for the upgrade"))?;
     let reader = hub.reader((&event, replica), blocks);
-    let session = Session::new(payload.into_inner(), reader, live.settings, slot);
-    let answer = answer.message_body(session.boxed()).map_err(|_| Problem::from(Code::Internal))?;
+    let agreed = Agreed { reader, settings: live.settings, slot };
+    let left = match request.conn_data::<Handover>() {
+        Some(handover) => handover.leave(agreed),
+        None => Some(agreed),
+    };
+    let body = match left {
+        None => Silence.boxed(),
+        Some(agreed) => Session::new(payload.into_inner(), agreed).boxed(),
+    };
+    let answer = answer.message_body(body).map_err(|_| Problem::from(Code::Internal))?;
     Ok(answer.into())
 }
 

@@ -40,10 +40,10 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 const SHARDS: u16 = 4;
 
 /// A node that serves, and what its test may do to the world around it.
-struct Office {
-    state: Arc<State>,
+pub(super) struct Office {
+    pub(super) state: Arc<State>,
     provider: Arc<Provider>,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     organizer: String,
     door: ServerHandle,
     runtime: Runtime,
@@ -123,14 +123,17 @@ impl Shelf for NoShelf {
 fn story<F: Future<Output = Office>>(sets: &[&str], tell: impl FnOnce(Office) -> F) {
     actix_rt::System::new().block_on(async {
         let office = tell(Office::open(sets)).await;
-        office.door.stop(false).await;
-        office.runtime.stop().await;
-        office.journal.close();
+        office.close().await;
     });
 }
 
 impl Office {
     fn open(sets: &[&str]) -> Office {
+        Self::with_board(sets, Arc::new(Board::new(board::Settings::new(SHARDS))))
+    }
+
+    /// An office with a board on which its test may publish.
+    pub(super) fn with_board(sets: &[&str], board: Arc<Board>) -> Office {
         let dir = tempfile::tempdir().unwrap();
         let (organizer, digest) = auth::new_key();
         let mut all = vec![
@@ -144,7 +147,6 @@ impl Office {
         let config = Config::load(None, &all).unwrap();
         let (journal, _) = Embedded::open(dir.path(), small_journal(), Arc::new(journal::Silent)).unwrap();
         let journal = Arc::new(journal);
-        let board = Arc::new(Board::new(board::Settings::new(SHARDS)));
         let provider = Arc::new(Provider::default());
         let parts = Parts {
             journal: journal.clone(),
@@ -178,6 +180,12 @@ impl Office {
         let door = serve(TcpListener::bind("127.0.0.1:0").unwrap(), state.clone()).unwrap();
         actix_rt::spawn(door.server);
         Office { state, provider, address: door.address, organizer, door: door.handle, runtime, journal, _dir: dir }
+    }
+
+    pub(super) async fn close(self) {
+        self.door.stop(false).await;
+        self.runtime.stop().await;
+        self.journal.close();
     }
 
     fn token(&self, customer: &str) -> String {

@@ -16,7 +16,7 @@ use actix_web::ResponseError;
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::live::UNREAD_MAX;
+use super::super::live::{Over, Socket, UNREAD_MAX};
 use super::super::problem::{Code, Problem};
 use super::super::request_id::{self, REQUEST_ID};
 use super::asks::{self, Ask, Turn};
@@ -56,6 +56,8 @@ pub(super) struct Connection {
 enum Phase {
     Lane,
     Lent(Pin<Box<dyn Future<Output = ()>>>, Home),
+    /// It has become a WebSocket.
+    Live(Socket),
     Lingering,
 }
 
@@ -215,6 +217,7 @@ impl Connection {
                 head::Read::Partial if left.len() <= self.worker.limits().head_max.as_usize() => {
                     return (used, Stop::Unread(Waiting::Head));
                 }
+                head::Read::Upgrade(length) => return (used, Stop::Slow(Lent::Upgrade(length))),
                 head::Read::Partial | head::Read::Unusual => return (used, Stop::Slow(Lent::Connection)),
             };
             let whole = head.length + head.body;
@@ -300,15 +303,45 @@ impl Connection {
     }
 
     /// The slow way is done with the connection.
-    fn took_back(&mut self, home: &Home) -> Next {
-        let Some(Returned { stream, rest, is_last }) = home.take() else { return Next::End };
-        self.stream = Some(stream);
-        if is_last || self.worker.watches.is_stopping() {
+    fn took_back(&mut self, returned: Option<Returned>) -> Next {
+        match returned {
+            None => return Next::End,
+            Some(Returned::Open { stream, rest }) => (self.stream, self.rest) = (Some(stream), rest),
+            Some(Returned::Last(stream)) => {
+                self.stream = Some(stream);
+                return self.linger();
+            }
+            Some(Returned::Live(socket)) => {
+                self.worker.watches.allow(&self.watch, socket.beat_interval());
+                // Ends the slow way, and frees what it has.
+                self.phase = Phase::Live(socket);
+                return Next::Go;
+            }
+        }
+        if self.worker.watches.is_stopping() {
             return self.linger();
         }
-        self.rest = rest;
         self.phase = Phase::Lane;
         Next::Go
+    }
+
+    /// Has the WebSocket go on.
+    fn attend(&mut self, cx: &mut Context<'_>) -> Next {
+        let Phase::Live(socket) = &self.phase else { return Next::End };
+        if self.worker.watches.is_over(&self.watch) {
+            self.worker.watches.allow(&self.watch, socket.beat_interval());
+            socket.beat();
+        }
+        match socket.poll(cx) {
+            Poll::Pending => Next::Wait,
+            Poll::Ready(Over::Gone) => Next::End,
+            Poll::Ready(Over::Closed) => {
+                if let Phase::Live(socket) = std::mem::replace(&mut self.phase, Phase::Lingering) {
+                    self.stream = socket.into_stream();
+                }
+                Next::Go
+            }
+        }
     }
 
     /// Reads what the client still sends and forgets it, until it ends or the time is over.
@@ -363,13 +396,14 @@ impl Future for Connection {
             let next = match &mut this.phase {
                 Phase::Lane => this.serve(cx),
                 Phase::Lingering => this.see_off(cx),
-                Phase::Lent(answering, home) => match answering.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(()) => {
-                        let home = home.clone();
-                        Ok(this.took_back(&home))
+                Phase::Live(_) => Ok(this.attend(cx)),
+                Phase::Lent(answering, home) => {
+                    let polled = answering.as_mut().poll(cx);
+                    match home.take() {
+                        None if polled.is_pending() => return Poll::Pending,
+                        returned => Ok(this.took_back(returned)),
                     }
-                },
+                }
             };
             match next {
                 Ok(Next::Go) => {}

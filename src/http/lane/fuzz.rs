@@ -18,21 +18,26 @@ use super::head::{self, Head, Method, Read};
 /// # Panics
 /// It is not so.
 pub fn check(bytes: &[u8]) {
-    let Read::Ordinary(head) = head::read(bytes) else { return };
-    assert!(head.length <= bytes.len(), "a head ends within what came");
-    let alone = &bytes[..head.length];
+    let Some((length, body)) = borders(bytes) else { return };
+    assert!(length <= bytes.len(), "a head ends within what came");
+    let alone = &bytes[..length];
     assert!(alone.ends_with(b"\r\n\r\n"));
-    assert_eq!(borders(alone), Some((head.length, head.body)), "what is behind a head changes nothing");
+    assert_eq!(borders(alone), Some((length, body)), "what is behind a head changes nothing");
     // As it comes, piece by piece: nothing is decided before the end is there, and nothing is decided otherwise.
-    for cut in [1, head.length / 3, head.length / 2, head.length - 3, head.length - 1] {
-        assert!(matches!(head::read(&alone[..cut]), Read::Partial), "decided after {cut} of {} bytes", head.length);
+    for cut in [1, length / 3, length / 2, length - 3, length - 1] {
+        assert!(matches!(head::read(&alone[..cut]), Read::Partial), "decided after {cut} of {length} bytes");
     }
-    agrees_with_slow_way(&head, alone);
+    match head::read(alone) {
+        Read::Ordinary(head) => agrees_with_slow_way(&head, alone),
+        Read::Upgrade(_) => is_an_upgrade_there(alone),
+        Read::Partial | Read::Unusual => {}
+    }
 }
 
 fn borders(bytes: &[u8]) -> Option<(usize, usize)> {
     match head::read(bytes) {
         Read::Ordinary(head) => Some((head.length, head.body)),
+        Read::Upgrade(length) => Some((length, 0)),
         Read::Partial | Read::Unusual => None,
     }
 }
@@ -44,6 +49,21 @@ thread_local! {
         let config = system.block_on(async { ServiceConfig::default() });
         (system, config)
     };
+}
+
+/// What is behind the head of an upgrade waits until it is answered, so it must be no part of the request to actix-web.
+fn is_an_upgrade_there(alone: &[u8]) {
+    let mut codec = Codec::new(SYSTEM.with(|(_, config)| config.clone()));
+    let mut left = BytesMut::from(alone);
+    let request = match codec.decode(&mut left) {
+        Ok(Some(Message::Item(request))) => request,
+        // It is refused, and that ends the connection.
+        Err(ParseError::Uri(_)) => return,
+        other => panic!("an upgrade for the lane, and for actix-web {other:?}"),
+    };
+    assert!(left.is_empty(), "actix-web leaves {} bytes of the head", left.len());
+    assert!(request.head().upgrade() && request.method() == "GET", "no upgrade for actix-web");
+    assert!(matches!(codec.message_type(), MessageType::Stream), "a body for actix-web");
 }
 
 fn agrees_with_slow_way(head: &Head<'_>, alone: &[u8]) {
@@ -130,6 +150,8 @@ mod tests {
         "Host: a b\r\n",
         "Connection: close\r\n",
         "Upgrade: websocket\r\n",
+        "Connection: Upgrade\r\n",
+        "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
         "Expect: 100-continue\r\n",
         "HTTP/1.0",
         "HTTP/1.1",

@@ -22,6 +22,8 @@ pub(super) enum Read<'a> {
     Partial,
     /// Not for a lane: actix-web reads it from its first byte.
     Unusual,
+    /// The head, of so many bytes, of a `GET` that asks for a WebSocket: what is behind it is not HTTP if it gets one.
+    Upgrade(usize),
     /// A head with one reading.
     Ordinary(Head<'a>),
 }
@@ -82,14 +84,14 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
     let Some(length) = length(bytes) else {
         return if has_bare_line_feed(bytes) { Read::Unusual } else { Read::Partial };
     };
-    ordinary(&bytes[..length]).map_or(Read::Unusual, Read::Ordinary)
+    one_reading(&bytes[..length]).unwrap_or(Read::Unusual)
 }
 
 fn has_bare_line_feed(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
 }
 
-fn ordinary(bytes: &[u8]) -> Option<Head<'_>> {
+fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let read = request.parse(bytes).ok()?;
@@ -116,8 +118,17 @@ fn ordinary(bytes: &[u8]) -> Option<Head<'_>> {
         seen.header(header.name, text(header.value)?)?;
     }
     seen.host?;
-    let Seen { fields, is_plain, body, .. } = seen;
-    Some(Head { method, target, length: bytes.len(), body: body.unwrap_or(0), fields, is_plain })
+    let Seen { fields, is_plain, body, upgrade, .. } = seen;
+    let length = bytes.len();
+    match upgrade {
+        Upgrade { is_wanted: false, is_websocket: false } => {
+            Some(Read::Ordinary(Head { method, target, length, body: body.unwrap_or(0), fields, is_plain }))
+        }
+        Upgrade { is_wanted: true, is_websocket: true } if method == Method::Get && body.is_none() => {
+            Some(Read::Upgrade(length))
+        }
+        Upgrade { .. } => None,
+    }
 }
 
 /// A value of visible ASCII, spaces and tabs.
@@ -132,6 +143,16 @@ struct Seen<'a> {
     host: Option<()>,
     body: Option<usize>,
     is_plain: bool,
+    upgrade: Upgrade,
+}
+
+/// What is said of another protocol: one without the other is unusual.
+#[derive(Default)]
+struct Upgrade {
+    /// By `Connection`.
+    is_wanted: bool,
+    /// By `Upgrade`.
+    is_websocket: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -140,11 +161,12 @@ impl<'a> Seen<'a> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
             4 if is("host") => return self.host(value),
-            10 if is("connection") => return value.eq_ignore_ascii_case("keep-alive").then_some(()),
+            10 if is("connection") => return self.connection(value),
             14 if is("content-length") => return self.length(value),
             17 if is("transfer-encoding") => return None,
             6 if is("expect") => return None,
-            7 if is("upgrade") || is("trailer") => return None,
+            7 if is("upgrade") => return self.websocket(value),
+            7 if is("trailer") => return None,
             14 if is("http2-settings") => return None,
             6 if is("accept") => self.once(value, |fields| &mut fields.accept),
             15 if is("accept-encoding") => self.once(value, |fields| &mut fields.accept_encoding),
@@ -169,6 +191,23 @@ impl<'a> Seen<'a> {
     fn host(&mut self, value: &str) -> Option<()> {
         let fits = !value.is_empty() && is_host(value.as_bytes());
         (fits && self.host.replace(()).is_none()).then_some(())
+    }
+
+    /// Options of the connection: to be kept, and perhaps to become another.
+    fn connection(&mut self, value: &str) -> Option<()> {
+        if value.eq_ignore_ascii_case("keep-alive") {
+            return Some(());
+        }
+        value.split(',').map(str::trim).try_for_each(|option| {
+            self.upgrade.is_wanted |= option.eq_ignore_ascii_case("upgrade");
+            (option.eq_ignore_ascii_case("keep-alive") || option.eq_ignore_ascii_case("upgrade")).then_some(())
+        })?;
+        self.upgrade.is_wanted.then_some(())
+    }
+
+    fn websocket(&mut self, value: &str) -> Option<()> {
+        let is_first = !std::mem::replace(&mut self.upgrade.is_websocket, true);
+        (is_first && value.eq_ignore_ascii_case("websocket")).then_some(())
     }
 
     fn length(&mut self, value: &str) -> Option<()> {
@@ -235,8 +274,24 @@ mod tests {
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, keep-alive\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nupgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
         ] {
             assert!(matches!(read(text.as_bytes()), Read::Unusual), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_by_two_headers_without_a_body() {
+        for options in ["Upgrade", "keep-alive, Upgrade", "upgrade,keep-alive"] {
+            let text = format!("GET / HTTP/1.1\r\nhost: a\r\nConnection: {options}\r\nUpgrade: WebSocket\r\n\r\n");
+            let Read::Upgrade(length) = read(format!("{text}more").as_bytes()) else { panic!("{options}") };
+            assert_eq!(length, text.len());
         }
     }
 

@@ -1,8 +1,12 @@
 //! The slow way: actix-web answers on a connection that the lane lends to it.
 //!
 //! For one ordinary request the lane lends exactly the bytes of that request, and gets the connection back behind the
-//! answer. For anything unusual it gives the connection away for good. Owns who reads and writes meanwhile; it understands
-//! nothing of the requests themselves.
+//! answer. For anything unusual it gives the connection away for good. One that asks for a WebSocket it gives away until the
+//! answer: behind a 101 the connection comes back with the session that was agreed on, and actix-web's dispatcher and its
+//! buffers end. Owns who reads and writes meanwhile; it understands nothing of the requests themselves.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::io;
@@ -14,6 +18,7 @@ use actix_web::rt::net::TcpStream;
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::super::live::{Handover, Socket};
 use super::head;
 
 /// Longest head of an answer that is looked at for `connection: close`.
@@ -26,23 +31,26 @@ pub(super) enum Lent {
     Request(usize),
     /// Everything, for good.
     Connection,
+    /// The next so many bytes, one request for a WebSocket; then it comes back as one, or is given away for good.
+    Upgrade(usize),
 }
 
 /// Where a lent connection comes back to.
 pub(super) type Home = Rc<Cell<Option<Returned>>>;
 
 /// A connection that came back.
-pub(super) struct Returned {
-    pub(super) stream: TcpStream,
-    /// What was received and not read.
-    pub(super) rest: Vec<u8>,
-    /// Whether the answer ends the connection, or the request was not read to its end.
-    pub(super) is_last: bool,
+pub(super) enum Returned {
+    /// With what was received and not read.
+    Open { stream: TcpStream, rest: Vec<u8> },
+    /// The answer ends it, or the request was not read to its end.
+    Last(TcpStream),
+    /// It has become a WebSocket.
+    Live(Socket),
 }
 
 /// A lent connection, as actix-web reads and writes it.
 pub(super) struct Loan {
-    /// `None` only while it is dropped.
+    /// `None` while it is dropped, and when it has become a WebSocket.
     stream: Option<TcpStream>,
     received: Vec<u8>,
     /// How much of `received` was read.
@@ -51,19 +59,32 @@ pub(super) struct Loan {
     home: Home,
     answer: AnswerHead,
     reader: Option<Waker>,
+    /// Of a request for a WebSocket.
+    handover: Option<Handover>,
 }
 
 /// What is known of the answer's head.
 enum AnswerHead {
     Growing(Vec<u8>),
-    Whole { closes: bool },
+    Whole { closes: bool, switches: bool },
 }
 
 impl Loan {
     /// Lends a connection on which these bytes were received already.
     pub(super) fn new(stream: TcpStream, received: Vec<u8>, lent: Lent, home: Home) -> Self {
         let answer = AnswerHead::Growing(Vec::new());
-        Self { stream: Some(stream), received, read: 0, lent, home, answer, reader: None }
+        let handover = matches!(lent, Lent::Upgrade(_)).then(Handover::default);
+        Self { stream: Some(stream), received, read: 0, lent, home, answer, reader: None, handover }
+    }
+
+    /// Where to leave the session if the request asks for one.
+    pub(super) fn handover(&self) -> Option<&Handover> {
+        self.handover.as_ref()
+    }
+
+    /// Whether the connection has come back before the loan's end, which actix-web does not know yet.
+    fn is_back(&self) -> bool {
+        self.stream.is_none()
     }
 
     fn open(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -77,14 +98,15 @@ impl Loan {
     /// How many bytes may be read now; none: the request is read.
     fn allowed(&self) -> usize {
         match self.lent {
-            Lent::Request(left) => left,
+            Lent::Request(left) | Lent::Upgrade(left) => left,
             Lent::Connection => usize::MAX,
         }
     }
 
     fn took(&mut self, count: usize) {
-        if let Lent::Request(left) = &mut self.lent {
-            *left -= count;
+        match &mut self.lent {
+            Lent::Request(left) | Lent::Upgrade(left) => *left -= count,
+            Lent::Connection => {}
         }
     }
 
@@ -98,9 +120,32 @@ impl Loan {
         head.extend_from_slice(&written[..written.len().min(ANSWER_HEAD_MAX)]);
         if let Some(length) = head::length(head) {
             let head = head[..length].to_ascii_lowercase();
-            self.answer = AnswerHead::Whole { closes: memmem::find(&head, b"\r\nconnection: close").is_some() };
+            self.answer = AnswerHead::Whole {
+                closes: memmem::find(&head, b"\r\nconnection: close").is_some(),
+                switches: head.starts_with(b"http/1.1 101 "),
+            };
         } else if head.len() > ANSWER_HEAD_MAX {
-            self.answer = AnswerHead::Whole { closes: true };
+            self.answer = AnswerHead::Whole { closes: true, switches: false };
+        } else {
+            return;
+        }
+        self.settle_upgrade();
+    }
+
+    /// A request for a WebSocket is answered: the connection goes back as one, or stays here for good.
+    fn settle_upgrade(&mut self) {
+        let Some(agreed) = self.handover.take().map(|handover| handover.take()) else { return };
+        self.lent = Lent::Connection;
+        match agreed.filter(|_| matches!(self.answer, AnswerHead::Whole { switches: true, .. })) {
+            Some(agreed) => {
+                let Some(stream) = self.stream.take() else { return };
+                self.home.set(Some(Returned::Live(agreed.begin(stream, &self.received[self.read..]))));
+            }
+            None => {
+                if let Some(reader) = self.reader.take() {
+                    reader.wake();
+                }
+            }
         }
     }
 }
@@ -108,11 +153,14 @@ impl Loan {
 impl AsyncRead for Loan {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.is_back() {
+            return Poll::Pending;
+        }
         let most = this.allowed().min(into.remaining());
         if this.allowed() == 0 {
             // To actix-web the client has nothing more to say; it hears so when it has begun to answer, because until then
             // it would take the end for a request that was cut off.
-            if this.has_answered() {
+            if matches!(this.lent, Lent::Request(_)) && this.has_answered() {
                 return Poll::Ready(Ok(()));
             }
             this.reader = Some(cx.waker().clone());
@@ -150,13 +198,16 @@ impl AsyncWrite for Loan {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_back() {
+            return Poll::Ready(Ok(()));
+        }
         self.open()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.lent {
             Lent::Request(_) => Poll::Ready(Ok(())),
-            Lent::Connection => self.open()?.poll_shutdown(cx),
+            Lent::Connection | Lent::Upgrade(_) => self.open()?.poll_shutdown(cx),
         }
     }
 }
@@ -166,7 +217,7 @@ impl Drop for Loan {
         let Lent::Request(unread) = self.lent else { return };
         let Some(stream) = self.stream.take() else { return };
         let rest = self.received.split_off(self.read);
-        let is_last = unread > 0 || !matches!(self.answer, AnswerHead::Whole { closes: false });
-        self.home.set(Some(Returned { stream, rest, is_last }));
+        let is_open = unread == 0 && matches!(self.answer, AnswerHead::Whole { closes: false, .. });
+        self.home.set(Some(if is_open { Returned::Open { stream, rest } } else { Returned::Last(stream) }));
     }
 }

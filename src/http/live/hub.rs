@@ -1,4 +1,5 @@
-//! The fan-out of one worker thread: it reads each block's news once and rings for all its sessions.
+//! The fan-out of one worker thread: it reads each block's news once and rings for all its sessions, which write at once
+//! where they can.
 //!
 //! One watch a block and thread, whatever the number of sessions: changes cross threads once a worker. A session holds
 //! only the number of what it has sent; frames are made once and shared. Everything here lives on one thread and never blocks it.
@@ -7,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use actix_web::web::Bytes;
 use actors::address::BlockRef;
@@ -15,14 +16,15 @@ use actors::ids::EventId;
 use bytestring::ByteString;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Live;
-use super::session::framed;
+use super::bell::Bell;
+use super::frames::framed;
+use super::{INBOUND_MAX, Live};
 use crate::board::{Block, Event, Inbox, Watch};
 
 /// How many changes a rendered board may be behind and still serve a newcomer, who gets the changes after it.
 const BOARD_REUSE: u64 = 32;
 
-/// Sessions that are woken before the thread's other tasks have their turn: a change to thousands of readers must not
+/// Sessions that are told before the thread's other tasks have their turn: a change to thousands of readers must not
 /// keep requests waiting until all have it. Fewer look at the sockets more often.
 const RING_MAX: usize = 64;
 
@@ -38,6 +40,8 @@ struct Inner {
     topics: RefCell<HashMap<u64, Rc<Topic>>>,
     of_block: RefCell<HashMap<BlockRef, u64>>,
     events: RefCell<HashMap<EventId, Rc<Venue>>>,
+    /// Room for what a client says.
+    received: Cell<Vec<u8>>,
 }
 
 /// One block that sessions of this thread follow.
@@ -77,13 +81,6 @@ struct Venue {
 
 /// How to wake the sessions that follow something, by their reader's name.
 type Bells = RefCell<HashMap<u64, Rc<Bell>>>;
-
-/// Wakes one session, once however often it rings before the session looks.
-#[derive(Default)]
-struct Bell {
-    rung: Cell<bool>,
-    sleeper: Cell<Option<Waker>>,
-}
 
 /// What all hear when it is another: how often it was, and its frame.
 #[derive(Default)]
@@ -134,6 +131,7 @@ impl Hub {
             topics: RefCell::default(),
             of_block: RefCell::default(),
             events: RefCell::default(),
+            received: Cell::new(vec![0; INBOUND_MAX]),
         }))
     }
 
@@ -197,29 +195,10 @@ async fn pump(hub: Weak<Inner>, inbox: Arc<Inbox>) {
         drop(hub);
         for some in due.chunks(RING_MAX) {
             some.iter().for_each(|bell: &Rc<Bell>| bell.ring());
-            // These sessions come first.
+            // Sessions that were woken come first.
             tokio::task::yield_now().await;
         }
         due.clear();
-    }
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.rung.set(true);
-        if let Some(sleeper) = self.sleeper.take() {
-            sleeper.wake();
-        }
-    }
-
-    /// Ready when it rang since it was last asked.
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.rung.replace(false) {
-            return Poll::Ready(());
-        }
-        let known = self.sleeper.take().filter(|known| known.will_wake(cx.waker()));
-        self.sleeper.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
-        Poll::Pending
     }
 }
 
@@ -357,6 +336,21 @@ impl Reader {
     /// Whether the node wants the session to end.
     pub(super) fn is_closing(&self) -> bool {
         self.hub.live.is_closing()
+    }
+
+    /// What rings for it.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// The thread's room for what a client says; to be given back.
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        self.hub.received.take()
+    }
+
+    /// Gives the room back.
+    pub(super) fn give_buffer(&self, buffer: Vec<u8>) {
+        self.hub.received.set(buffer);
     }
 
     /// Ready when there may be news.

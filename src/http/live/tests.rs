@@ -1,16 +1,14 @@
-//! Live sessions over real sockets, with a client that is not ours.
+//! Live sessions over real sockets, with a client that is not ours. Every story that the connection's owner must make no
+//! difference to is told of both.
 
 #![allow(clippy::unwrap_used)]
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+pub(in crate::http) mod node;
+
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actix_http::{BoxedPayloadStream, Payload};
-use actix_web::dev::ServerHandle;
-use actix_web::web::{self, Data};
-use actix_web::{App, HttpServer};
 use actors::block::{SeatState, pack};
 use actors::event::Sale;
 use actors::feed::Feed;
@@ -19,144 +17,50 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::session::BURST_MAX;
 use super::*;
-use crate::board::fixture::{self, EVENT, Owner, description, opening, seated, standing};
-use crate::board::{CHANGES_MAX, Observer};
+use crate::board::CHANGES_MAX;
+use crate::board::fixture::{EVENT, Owner, description, seated, standing};
+use node::{Door, Node, SETTINGS, Way, closed, narrow, next, upgrade};
 
-const SETTINGS: Settings = Settings {
-    sessions_max: 100,
-    queue_max: 256,
-    counts_interval: Duration::from_millis(20),
-    idle_timeout: Duration::from_secs(60),
-};
-
-/// How long a client may take nothing off its connection, but in the test of it.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Sessions {
-    open: watch::Sender<usize>,
-    resynced: watch::Sender<usize>,
-}
-
-impl Observer for Sessions {
-    fn sessions(&self, open: usize) {
-        self.open.send_replace(open);
-    }
-
-    fn resynced(&self) {
-        self.resynced.send_modify(|count| *count += 1);
-    }
-}
-
-/// A node with one event: block `A` of 10 rows of 1,000 seats, and a standing block `FLOOR`.
-struct Node {
-    board: Arc<Board>,
-    live: Arc<Live>,
-    address: SocketAddr,
-    handle: ServerHandle,
-    sessions: Arc<Sessions>,
-    /// How many connections have ended.
-    ended: watch::Sender<usize>,
-}
-
-/// Lives as long as a connection.
-struct Ending(watch::Sender<usize>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.send_modify(|ended| *ended += 1);
-    }
-}
-
-type Client = WebSocketStream<TcpStream>;
-
-impl Node {
-    fn start(settings: Settings) -> Self {
-        Self::with_patience(settings, PATIENCE)
-    }
-
-    fn with_patience(settings: Settings, unread_max: Duration) -> Self {
-        let sessions = Arc::new(Sessions { open: watch::Sender::new(0), resynced: watch::Sender::new(0) });
-        let (board, _) = fixture::board(sessions.clone());
-        board.publish(opening(&description(EVENT, vec![seated("A", 10, 1000), standing("FLOOR", 5000)])));
-        let board = Arc::new(board);
-        let live = Arc::new(Live::new(board.clone(), settings));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = live.clone();
-        let server = HttpServer::new(move || {
-            App::new().app_data(Data::new(shared.hub())).route("/v1/events/{event}/live", web::get().to(super::live))
-        });
-        let ended = watch::Sender::new(0);
-        let ending = ended.clone();
-        let server = server.workers(2).disable_signals().on_connect(move |io, connection| {
-            limit_unread(io, unread_max);
-            connection.insert(Ending(ending.clone()));
-        });
-        let server = server.listen(listener).unwrap().run();
-        let handle = server.handle();
-        actix_web::rt::spawn(server);
-        Self { board, live, address, handle, sessions, ended }
-    }
-
-    async fn connect(&self, query: &str) -> Client {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        self.open(stream, query).await
-    }
-
-    async fn open(&self, stream: TcpStream, query: &str) -> Client {
-        let url = format!("ws://{}/v1/events/{EVENT}/live{query}", self.address);
-        client_async(url, stream).await.unwrap().0
-    }
-
-    async fn refusal(&self, path: &str) -> (u16, Value) {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let refused = client_async(format!("ws://{}{path}", self.address), stream).await.unwrap_err();
-        let Error::Http(response) = refused else { panic!("{refused}") };
-        (response.status().as_u16(), serde_json::from_slice(response.body().as_deref().unwrap()).unwrap())
-    }
-
-    async fn sessions_become(&self, wanted: usize) {
-        self.sessions.open.subscribe().wait_for(|open| *open == wanted).await.unwrap();
-    }
-
-    async fn stop(self) {
-        self.live.close();
-        self.handle.stop(false).await;
-    }
-}
-
-/// The next message that is not a ping.
-async fn next(client: &mut Client) -> Value {
-    loop {
-        if let Message::Text(text) = client.next().await.unwrap().unwrap() {
-            return serde_json::from_str(&text).unwrap();
+/// Every story is told twice.
+macro_rules! stories {
+    ($($story:ident),* $(,)?) => {
+        mod by_actix {
+            $(#[actix_web::test] async fn $story() { super::$story(super::Way::Actix).await })*
         }
-    }
-}
-
-/// The close that ends the session, and its code.
-async fn closed(client: &mut Client) -> u16 {
-    loop {
-        if let Message::Close(reason) = client.next().await.unwrap().unwrap() {
-            return reason.unwrap().code.into();
+        mod by_lane {
+            $(#[actix_web::test] async fn $story() { super::$story(super::Way::Lane).await })*
         }
-    }
+    };
 }
 
 fn change(seq: u64, seats: Value) -> Value {
     json!({"type": "change", "block": "A", "seq": seq, "seats": seats})
 }
 
-#[actix_web::test]
-async fn a_board_comes_first_then_every_change_in_order() {
-    let node = Node::start(SETTINGS);
+stories!(
+    a_board_comes_first_then_every_change_in_order,
+    a_crowd_on_one_block_hears_every_change,
+    who_comes_back_gets_what_was_missed,
+    counts_come_at_once_and_when_they_change,
+    a_pause_of_the_sale_is_told_to_all,
+    a_reader_that_falls_behind_gets_a_board_and_ends_up_right,
+    a_silent_client_is_closed,
+    a_client_that_answers_pings_stays,
+    what_cannot_be_followed_is_refused_before_the_upgrade,
+    one_session_too_many_is_refused_until_another_ends,
+    the_end_of_the_node_is_told,
+    a_client_that_says_too_much_is_closed,
+    what_comes_with_the_upgrade_is_heard,
+    questions_are_answered_one_by_one,
+);
+
+async fn a_board_comes_first_then_every_change_in_order(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut owner = Owner::new("A", 10_000);
     node.board.publish(vec![owner.set([17], SeatState::Held)]);
     let mut clients = [node.connect("?blocks=A").await, node.connect("?blocks=A,FLOOR").await];
@@ -187,10 +91,9 @@ async fn a_board_comes_first_then_every_change_in_order() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn a_crowd_on_one_block_hears_every_change() {
+async fn a_crowd_on_one_block_hears_every_change(way: Way) {
     const CROWD: usize = 300;
-    let node = Node::start(Settings { sessions_max: CROWD, ..SETTINGS });
+    let node = Node::start(way, Settings { sessions_max: CROWD, ..SETTINGS });
     let mut owner = Owner::new("A", 10_000);
     let mut clients = Vec::new();
     for _ in 0..CROWD {
@@ -216,14 +119,16 @@ async fn a_crowd_on_one_block_hears_every_change() {
 /// Or the connection would keep a buffer as large as the board for as long as the session lives.
 #[actix_web::test]
 async fn a_large_board_is_given_in_pieces_that_are_written_one_by_one() {
-    let node = Node::start(SETTINGS);
-    let (hub, event) = (node.live.hub(), EventId::from(EVENT));
+    let node = Node::start(Way::Actix, SETTINGS);
+    let Door::Actix(live, _) = &node.door else { panic!("actix-web") };
+    let (hub, event) = (live.hub(), EventId::from(EVENT));
     let replica = node.board.replica(&event).unwrap();
     let block = replica.described().unwrap().block(&"A".into()).unwrap().1.clone();
     let reader = hub.reader((&event, replica), vec![(block, None)]);
     let silent: BoxedPayloadStream = Box::pin(futures_util::stream::pending());
     let payload = Payload::Stream { payload: silent };
-    let session = Session::new(payload, reader, SETTINGS, node.live.admit().ok().unwrap());
+    let slot = live.admit().ok().unwrap();
+    let session = Session::new(payload, Agreed { reader, settings: SETTINGS, slot });
     let mut session = std::pin::pin!(session);
     let mut context = Context::from_waker(Waker::noop());
     let (mut given, mut burst, mut pauses) = (Vec::new(), 0, 0);
@@ -245,9 +150,8 @@ async fn a_large_board_is_given_in_pieces_that_are_written_one_by_one() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn who_comes_back_gets_what_was_missed() {
-    let node = Node::start(SETTINGS);
+async fn who_comes_back_gets_what_was_missed(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut owner = Owner::new("A", 10_000);
     let changes = CHANGES_MAX as u32 + 100;
     node.board.publish((0..changes).map(|seat| owner.set([seat], SeatState::Held)).collect());
@@ -274,9 +178,8 @@ async fn who_comes_back_gets_what_was_missed() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn counts_come_at_once_and_when_they_change() {
-    let node = Node::start(SETTINGS);
+async fn counts_come_at_once_and_when_they_change(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut owner = Owner::new("A", 10_000);
     let mut client = node.connect("").await;
     let counts = |free, held| json!({"type": "counts", "blocks": [["A", free, held, 0], ["FLOOR", 5000, 0, 0]]});
@@ -290,9 +193,8 @@ async fn counts_come_at_once_and_when_they_change() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn a_pause_of_the_sale_is_told_to_all() {
-    let node = Node::start(SETTINGS);
+async fn a_pause_of_the_sale_is_told_to_all(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut clients = [node.connect("").await, node.connect("?blocks=A").await];
     for client in &mut clients {
         next(client).await;
@@ -306,16 +208,8 @@ async fn a_pause_of_the_sale_is_told_to_all() {
     node.stop().await;
 }
 
-/// A client that takes little off the wire at a time.
-async fn narrow(node: &Node) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(node.address).await.unwrap()
-}
-
-#[actix_web::test]
-async fn a_reader_that_falls_behind_gets_a_board_and_ends_up_right() {
-    let node = Node::start(SETTINGS);
+async fn a_reader_that_falls_behind_gets_a_board_and_ends_up_right(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut owner = Owner::new("A", 10_000);
     let mut client = node.open(narrow(&node).await, "?blocks=A").await;
     let mut seats = next(&mut client).await;
@@ -365,15 +259,10 @@ async fn a_reader_that_takes_nothing_is_dropped() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn a_silent_client_is_closed() {
-    let node = Node::start(Settings { idle_timeout: Duration::from_millis(60), ..SETTINGS });
+async fn a_silent_client_is_closed(way: Way) {
+    let node = Node::start(way, Settings { idle_timeout: Duration::from_millis(60), ..SETTINGS });
     let mut silent = TcpStream::connect(node.address).await.unwrap();
-    let hello = format!(
-        "GET /v1/events/{EVENT}/live HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    silent.write_all(hello.as_bytes()).await.unwrap();
+    silent.write_all(upgrade("").as_bytes()).await.unwrap();
     let mut heard = Vec::new();
     silent.read_to_end(&mut heard).await.unwrap();
     assert!(heard.ends_with(b"no sign of life"));
@@ -381,9 +270,8 @@ async fn a_silent_client_is_closed() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn a_client_that_answers_pings_stays() {
-    let node = Node::start(Settings { idle_timeout: Duration::from_millis(900), ..SETTINGS });
+async fn a_client_that_answers_pings_stays(way: Way) {
+    let node = Node::start(way, Settings { idle_timeout: Duration::from_millis(900), ..SETTINGS });
     let mut client = node.connect("?blocks=A").await;
     // Three pings fit into the time after which a silent client is closed. Reading answers them.
     let mut pings = 0;
@@ -395,9 +283,8 @@ async fn a_client_that_answers_pings_stays() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn what_cannot_be_followed_is_refused_before_the_upgrade() {
-    let node = Node::start(SETTINGS);
+async fn what_cannot_be_followed_is_refused_before_the_upgrade(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let of = |path: &'static str| node.refusal(path);
     assert_eq!(of("/v1/events/other/live").await.1["code"], "unknown_event");
     let (status, problem) = of("/v1/events/aurora/live?blocks=A,Z").await;
@@ -409,13 +296,12 @@ async fn what_cannot_be_followed_is_refused_before_the_upgrade() {
     let mut answer = String::new();
     plain.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad_request"), "{answer}");
-    assert_eq!(node.live.sessions(), 0);
+    assert_eq!(*node.sessions.open.borrow(), 0);
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn one_session_too_many_is_refused_until_another_ends() {
-    let node = Node::start(Settings { sessions_max: 1, ..SETTINGS });
+async fn one_session_too_many_is_refused_until_another_ends(way: Way) {
+    let node = Node::start(way, Settings { sessions_max: 1, ..SETTINGS });
     let mut first = node.connect("?blocks=A").await;
     let (status, problem) = node.refusal("/v1/events/aurora/live").await;
     assert_eq!((status, &problem["code"]), (503, &json!("overloaded")));
@@ -425,14 +311,13 @@ async fn one_session_too_many_is_refused_until_another_ends() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn the_end_of_the_node_is_told() {
-    let node = Node::start(SETTINGS);
+async fn the_end_of_the_node_is_told(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut clients = [node.connect("?blocks=A").await, node.connect("").await];
     for client in &mut clients {
         next(client).await;
     }
-    node.live.close();
+    node.close();
     for client in &mut clients {
         assert_eq!(closed(client).await, 1001);
     }
@@ -441,9 +326,8 @@ async fn the_end_of_the_node_is_told() {
     node.stop().await;
 }
 
-#[actix_web::test]
-async fn a_client_that_says_too_much_is_closed() {
-    let node = Node::start(SETTINGS);
+async fn a_client_that_says_too_much_is_closed(way: Way) {
+    let node = Node::start(way, SETTINGS);
     let mut client = node.connect("").await;
     client.send(Message::Text("x".repeat(100).into())).await.unwrap();
     client.send(Message::Ping("are you there".into())).await.unwrap();
@@ -457,4 +341,57 @@ async fn a_client_that_says_too_much_is_closed() {
     assert_eq!(closed(&mut client).await, 1009);
     node.sessions_become(0).await;
     node.stop().await;
+}
+
+async fn what_comes_with_the_upgrade_is_heard(way: Way) {
+    let node = Node::start(way, SETTINGS);
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    // A ping of one byte, masked with zeros, and a close behind it.
+    let hello = [upgrade("").as_bytes(), b"\x89\x81\0\0\0\0!", b"\x88\x82\0\0\0\0\x03\xe8"].concat();
+    stream.write_all(&hello).await.unwrap();
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.starts_with(b"HTTP/1.1 101 "));
+    assert!(memchr::memmem::find(&heard, b"\x8a\x01!").is_some(), "no pong");
+    assert!(heard.ends_with(b"\x88\x02\x03\xe8"), "no answer to the close");
+    node.sessions_become(0).await;
+    node.stop().await;
+}
+
+/// Who asks and does not read is not heard any more, and gets every answer when it reads.
+async fn questions_are_answered_one_by_one(way: Way) {
+    const QUESTIONS: u32 = 100_000;
+    let node = Node::start(way, SETTINGS);
+    let (mut asks, mut hears) = node.connect("?resume=A:0").await.split();
+    let asking = actix_web::rt::spawn(async move {
+        for number in 0..QUESTIONS {
+            asks.feed(Message::Ping(number.to_string().into())).await.unwrap();
+        }
+        asks.flush().await.unwrap();
+    });
+    let mut answered = 0;
+    while answered < QUESTIONS {
+        if let Message::Pong(payload) = hears.next().await.unwrap().unwrap() {
+            assert_eq!(payload, answered.to_string());
+            answered += 1;
+        }
+    }
+    asking.await.unwrap();
+    node.stop().await;
+}
+
+#[actix_web::test]
+async fn a_socket_that_takes_nothing_is_given_up() {
+    let (board, _) = Node::event();
+    let mut owner = Owner::new("A", 10_000);
+    let (ours, client) = node::pair().await;
+    limit_unread(&ours, Duration::from_millis(100));
+    let socket = node::agreed(&board, &["A"]).begin(ours, b"");
+    let session = actix_web::rt::spawn(std::future::poll_fn(move |cx| socket.poll(cx)));
+    while !session.is_finished() {
+        board.publish(vec![owner.set(0..1000, SeatState::Held)]);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(session.await.unwrap(), Over::Gone);
+    drop(client);
 }
