@@ -171,9 +171,7 @@ impl Board {
     /// The names of a block's seats; `None` if there is no such block.
     #[must_use]
     pub fn names(&self, event: &EventId, block: &BlockId) -> Option<Arc<SeatNames>> {
-        let described = self.event(event)?;
-        let (spec, block) = described.block(block)?;
-        Some(block.names.get_or_init(|| Arc::new(SeatNames::new(&spec.layout))).clone())
+        self.event(event)?.names(block)
     }
 
     /// Where to look for the best `quantity` seats: the seated blocks with as many free places, best first; only `block`

@@ -4,6 +4,7 @@
 //! early or backwards when somebody sets the machine's clock. A node of a cluster shifts it to the time of the others.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -55,13 +56,23 @@ pub fn unique() -> u64 {
 pub const LAST: Millis = Millis(253_402_300_799_000);
 
 /// A moment as RFC 3339 UTC, with milliseconds when it has any. Later moments than [`LAST`] print as that.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub Millis);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.0.min(LAST);
+        let time = UNIX_EPOCH + Duration::from_millis(at.0);
+        if at.0.is_multiple_of(1000) {
+            humantime::format_rfc3339_seconds(time).fmt(f)
+        } else {
+            humantime::format_rfc3339_millis(time).fmt(f)
+        }
+    }
+}
+
+/// The same as a text of its own.
 #[must_use]
 pub fn rfc3339(at: Millis) -> String {
-    let at = at.min(LAST);
-    let time = UNIX_EPOCH + Duration::from_millis(at.0);
-    if at.0.is_multiple_of(1000) {
-        humantime::format_rfc3339_seconds(time).to_string()
-    } else {
-        humantime::format_rfc3339_millis(time).to_string()
-    }
+    Rfc3339(at).to_string()
 }

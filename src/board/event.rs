@@ -17,6 +17,7 @@ use foldhash::fast::RandomState;
 use super::answers::{self, AvailabilityAnswer, BlockAvailability, EventAnswer, Money};
 use super::block::Block;
 use super::cache::{Cached, Fresh};
+use super::names::SeatNames;
 use super::reach::Age;
 use super::texts;
 
@@ -73,6 +74,13 @@ impl Described {
     pub fn block(&self, id: &BlockId) -> Option<(&BlockSpec, &Arc<Block>)> {
         let at = *self.at.get(id)?;
         Some((&self.description.spec.blocks[at], &self.blocks[at]))
+    }
+
+    /// The names of a block's seats.
+    #[must_use]
+    pub fn names(&self, id: &BlockId) -> Option<Arc<SeatNames>> {
+        let (spec, block) = self.block(id)?;
+        Some(block.names.get_or_init(|| Arc::new(SeatNames::new(&spec.layout))).clone())
     }
 
     /// All blocks in the organizer's order, best first.

@@ -54,7 +54,8 @@ impl Once {
 
     /// The key as the owner of the answer knows it; `None` when the client sent none.
     pub(super) fn key(&self, caller: &impl Principal) -> Option<Key> {
-        self.key.as_deref().map(|text| keys::key(&caller.principal(), text, self.fingerprint))
+        let (kind, name) = caller.principal();
+        self.key.as_deref().map(|text| keys::key((kind, &name), text, self.fingerprint))
     }
 
     /// A command with this key.
@@ -148,6 +149,12 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
         return Err(Problem::invalid_field("body", "must be a JSON object"));
     }
+    // Where something does not fit is looked for only then: keeping account of it costs as much as the reading.
+    serde_json::from_slice(bytes).or_else(|_| parse_tracked(bytes))
+}
+
+/// The same, and says which field does not fit.
+fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

@@ -2,6 +2,7 @@
 //!
 //! A customer who changes something is counted against the customer's limit here, because only here the customer is known.
 
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
@@ -35,19 +36,19 @@ pub enum Viewer {
 
 /// Whose idempotency keys these are.
 pub(super) trait Principal {
-    /// A text that no other caller has.
-    fn principal(&self) -> String;
+    /// A kind of callers, and a name that no other of that kind has.
+    fn principal(&self) -> (&'static str, Cow<'_, str>);
 }
 
 impl Principal for Buyer {
-    fn principal(&self) -> String {
-        format!("customer:{}", self.0)
+    fn principal(&self) -> (&'static str, Cow<'_, str>) {
+        ("customer", self.0.as_str().into())
     }
 }
 
 impl Principal for Seller {
-    fn principal(&self) -> String {
-        format!("organizer:{}", self.0.key)
+    fn principal(&self) -> (&'static str, Cow<'_, str>) {
+        ("organizer", self.0.key.to_string().into())
     }
 }
 

@@ -1,16 +1,18 @@
 //! The shapes of answers: how times, money, holds and orders look in JSON.
 
+use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
 use actors::block::{Claim, HoldState, HoldView, SeatIx};
+use actors::ids::{HoldId, OrderId};
 use actors::money::Money;
 use actors::time::Millis;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::board::SeatNames;
-use crate::clock::LAST;
 pub(crate) use crate::clock::rfc3339 as time;
+use crate::clock::{LAST, Rfc3339};
 
 /// Reads a moment in RFC 3339, in UTC or with an offset; `None`: it is not one, or not between 1970 and 9999.
 pub(super) fn read_time(text: &str) -> Option<Millis> {
@@ -59,8 +61,8 @@ impl<'a> From<&'a Money> for MoneyAnswer<'a> {
 #[schema(as = Hold)]
 pub(super) struct HoldAnswer<'a> {
     /// Its id.
-    #[schema(example = "hld_01h8zk5w3j0000a4q0e5s2t7vx")]
-    id: String,
+    #[schema(value_type = String, example = "hld_01h8zk5w3j0000a4q0e5s2t7vx")]
+    id: Shown<HoldId>,
     /// Of which event.
     #[schema(example = "aurora-night-1")]
     event: &'a str,
@@ -68,8 +70,8 @@ pub(super) struct HoldAnswer<'a> {
     #[schema(example = "A")]
     block: &'a str,
     /// The seats by name, `row-number`; empty for standing places.
-    #[schema(example = json!(["12-7", "12-8"]))]
-    seats: Vec<String>,
+    #[schema(value_type = Vec<String>, example = json!(["12-7", "12-8"]))]
+    seats: NamedSeats<'a>,
     /// How many places.
     quantity: u32,
     /// Price of one place.
@@ -80,39 +82,71 @@ pub(super) struct HoldAnswer<'a> {
     #[schema(example = "held")]
     state: &'static str,
     /// When it ends if it is not bought, RFC 3339.
-    #[schema(format = DateTime)]
-    expires_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Shown<Rfc3339>,
     /// The order it is part of.
     #[serde(skip_serializing_if = "Option::is_none")]
-    order: Option<String>,
+    #[schema(value_type = Option<String>)]
+    order: Option<Shown<OrderId>>,
 }
 
 /// How a hold looks, as JSON.
 pub(super) fn hold(hold: &HoldView, names: &SeatNames) -> Vec<u8> {
     let quantity = hold.claim.quantity();
     let order = match hold.state {
-        HoldState::Bound(order) | HoldState::Sold(order) => Some(order.to_string()),
+        HoldState::Bound(order) | HoldState::Sold(order) => Some(Shown(order)),
         HoldState::Held | HoldState::Released | HoldState::Expired => None,
     };
-    json(&HoldAnswer {
-        id: hold.hold.to_string(),
-        event: hold.block.event.as_str(),
-        block: hold.block.block.as_str(),
-        seats: seats(&hold.claim, names),
-        quantity,
-        price: (&hold.price).into(),
-        total: (&hold.price.times(quantity)).into(),
-        state: hold.state.as_str(),
-        expires_at: time(hold.expires_at),
-        order,
-    })
+    json_in(
+        HOLD_BYTES,
+        &HoldAnswer {
+            id: Shown(hold.hold),
+            event: hold.block.event.as_str(),
+            block: hold.block.block.as_str(),
+            seats: NamedSeats(&hold.claim, names),
+            quantity,
+            price: (&hold.price).into(),
+            total: (&hold.price.times(quantity)).into(),
+            state: hold.state.as_str(),
+            expires_at: Shown(Rfc3339(hold.expires_at)),
+            order,
+        },
+    )
+}
+
+/// Something that is text in JSON, written where it goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<T>(pub(super) T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }
 
 /// The names of a claim's seats; none for standing places.
-pub(super) fn seats(claim: &Claim, names: &SeatNames) -> Vec<String> {
-    match claim {
-        Claim::Seats(seats) => seats.iter().map(|seat| seat_name(*seat, names)).collect(),
-        Claim::Standing(_) => Vec::new(),
+#[derive(Debug)]
+struct NamedSeats<'a>(&'a Claim, &'a SeatNames);
+
+impl Serialize for NamedSeats<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(claim, names) = self;
+        match claim {
+            Claim::Seats(seats) => serializer.collect_seq(seats.iter().map(|seat| NamedSeat(*seat, names))),
+            Claim::Standing(_) => serializer.collect_seq([(); 0]),
+        }
+    }
+}
+
+/// The name of a seat.
+struct NamedSeat<'a>(SeatIx, &'a SeatNames);
+
+impl Serialize for NamedSeat<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.1.name(self.0) {
+            Some(name) => serializer.serialize_str(&name),
+            None => serializer.collect_str(&self.0.0),
+        }
     }
 }
 
@@ -120,6 +154,9 @@ pub(super) fn seats(claim: &Claim, names: &SeatNames) -> Vec<String> {
 pub(super) fn seat_name(seat: SeatIx, names: &SeatNames) -> String {
     names.name(seat).map_or_else(|| seat.0.to_string(), |name| name.to_string())
 }
+
+/// Room for a hold's answer, in bytes.
+const HOLD_BYTES: usize = 384;
 
 /// JSON of an answer.
 pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! Rules of fields: everything that is wrong with a request is collected, then said at once.
 
+use std::fmt::Display;
+
 use super::problem::{FieldError, Problem};
 
 /// Most errors that are listed; a body that is all wrong does not deserve a longer answer.
@@ -13,9 +15,10 @@ pub(super) struct Checks {
 
 impl Checks {
     /// `field` must fulfil `rule`: words that continue the field's name.
-    pub(super) fn must(&mut self, holds: bool, field: impl Into<String>, rule: impl Into<String>) {
+    /// Both are formed only when it does not.
+    pub(super) fn must(&mut self, holds: bool, field: impl Display, rule: impl Display) {
         if !holds && self.errors.len() < ERRORS_MAX {
-            self.errors.push(FieldError { field: field.into(), message: rule.into() });
+            self.errors.push(FieldError { field: field.to_string(), message: rule.to_string() });
         }
     }
 
@@ -23,28 +26,21 @@ impl Checks {
     pub(super) fn text(&mut self, field: &str, text: &str, most: usize) {
         let fits =
             (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control) && text.trim() == text;
-        self.must(fits, field, format!("must be 1 to {most} characters without control characters or outer spaces"));
+        self.must(
+            fits,
+            field,
+            format_args!("must be 1 to {most} characters without control characters or outer spaces"),
+        );
     }
 
     /// A number of a range.
-    pub(super) fn range<N: PartialOrd + std::fmt::Display>(
-        &mut self,
-        field: impl Into<String>,
-        value: N,
-        least: N,
-        most: N,
-    ) {
+    pub(super) fn range<N: PartialOrd + Display>(&mut self, field: impl Display, value: N, least: N, most: N) {
         let fits = least <= value && value <= most;
-        self.must(fits, field, format!("must be from {least} to {most}"));
+        self.must(fits, field, format_args!("must be from {least} to {most}"));
     }
 
     /// The value, or the default and an error.
-    pub(super) fn some<T: Default>(
-        &mut self,
-        value: Option<T>,
-        field: impl Into<String>,
-        rule: impl Into<String>,
-    ) -> T {
+    pub(super) fn some<T: Default>(&mut self, value: Option<T>, field: impl Display, rule: impl Display) -> T {
         self.must(value.is_some(), field, rule);
         value.unwrap_or_default()
     }

@@ -84,12 +84,12 @@ impl State {
     /// # Errors
     /// [`Code::UnknownEvent`], [`Code::UnknownBlock`].
     pub(super) fn place(&self, event: &str, block: &str) -> Result<Place, Problem> {
-        self.event(event)?;
+        let event = self.event(event)?;
         if !is_block_id(block) {
             return Err(Code::UnknownBlock.into());
         }
-        let at = BlockRef { event: EventId::from(event), block: BlockId::from(block) };
-        let names = self.board.names(&at.event, &at.block).ok_or(Code::UnknownBlock)?;
+        let at = BlockRef { event: event.spec.id.clone(), block: BlockId::from(block) };
+        let names = event.names(&at.block).ok_or(Code::UnknownBlock)?;
         Ok(Place { at, names })
     }
 

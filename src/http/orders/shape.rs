@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use actors::address::BlockRef;
 use actors::block::{Claim, SeatIx};
-use actors::ids::BlockId;
+use actors::ids::{BlockId, HoldId, OrderId};
 use actors::order::{Line, OrderView, State as OrderState, TicketView};
+use actors::time::Millis;
 use serde::Serialize;
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::super::State;
 use super::super::problem::Problem;
-use super::super::shapes::{MoneyAnswer, json_in, seat_name, time};
+use super::super::shapes::{MoneyAnswer, Shown, json_in, seat_name};
 use crate::board::SeatNames;
+use crate::clock::Rfc3339;
 use crate::tickets::{TicketClaims, TicketKey};
 
 /// Room for an order's answer without lines and tickets, in bytes.
@@ -38,8 +40,8 @@ pub(super) enum Audience {
 #[schema(as = Order)]
 pub(in crate::http) struct OrderAnswer<'a> {
     /// Its id.
-    #[schema(example = "ord_01h8zk5w3j0000a4q0e5s2t7vx")]
-    id: String,
+    #[schema(value_type = String, example = "ord_01h8zk5w3j0000a4q0e5s2t7vx")]
+    id: Shown<OrderId>,
     /// Of which event.
     #[schema(example = "aurora-night-1")]
     event: &'a str,
@@ -54,18 +56,19 @@ pub(in crate::http) struct OrderAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     /// The holds it buys.
-    holds: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    holds: Vec<Shown<HoldId>>,
     /// What they are.
     lines: Vec<LineAnswer<'a>>,
     /// The sum.
     total: MoneyAnswer<'a>,
     /// When it was placed, RFC 3339.
-    #[schema(format = DateTime)]
-    created_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Shown<Rfc3339>,
     /// Until when it must be paid, RFC 3339; absent once that is settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    pay_by: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pay_by: Option<Shown<Rfc3339>>,
     /// Its places, once paid.
     tickets: Vec<TicketAnswer<'a>>,
     /// What to know about a payment that takes long.
@@ -78,7 +81,8 @@ pub(in crate::http) struct OrderAnswer<'a> {
 #[schema(as = OrderLine)]
 struct LineAnswer<'a> {
     /// Which hold.
-    hold: String,
+    #[schema(value_type = String)]
+    hold: Shown<HoldId>,
     /// In which block.
     block: &'a str,
     /// The seats by name; empty for standing places.
@@ -104,8 +108,8 @@ struct TicketAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     /// When it was used, RFC 3339.
-    #[schema(format = DateTime)]
-    checked_in_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    checked_in_at: Option<Shown<Rfc3339>>,
 }
 
 /// Said while the payment provider cannot be reached.
@@ -132,7 +136,7 @@ pub(in crate::http) struct OrderPage<'a> {
 /// # Errors
 /// One of its blocks is not known here yet.
 pub(super) fn order<'a>(state: &State, view: &'a OrderView, audience: Audience) -> Result<OrderAnswer<'a>, Problem> {
-    let (id, names) = (view.order.to_string(), named(state, view)?);
+    let names = named(state, view)?;
     let ticket = |ticket: &'a TicketView| {
         let seat = ticket.seat.map(|seat| names.of(seat, &ticket.block));
         let told = TicketAnswer {
@@ -140,28 +144,32 @@ pub(super) fn order<'a>(state: &State, view: &'a OrderView, audience: Audience) 
             block: ticket.block.as_str(),
             seat,
             token: None,
-            checked_in_at: ticket.checked_in_at.map(time),
+            checked_in_at: ticket.checked_in_at.map(moment),
         };
         match audience {
-            Audience::Customer => told.signed(&state.tickets, view.event.as_str(), &id),
+            Audience::Customer => told.signed(&state.tickets, view.event.as_str(), &view.order.to_string()),
             Audience::Organizer => told,
         }
     };
     Ok(OrderAnswer {
+        id: Shown(view.order),
         event: view.event.as_str(),
         customer: view.customer.as_str(),
         email: &view.email,
         state: view.state.as_str(),
         reason: view.reason.as_deref(),
-        holds: view.lines.iter().map(|line| line.hold.to_string()).collect(),
+        holds: view.lines.iter().map(|line| Shown(line.hold)).collect(),
         lines: view.lines.iter().map(|line| line_of(line, &names)).collect(),
         total: (&view.total).into(),
-        created_at: time(view.created_at),
-        pay_by: view.pay_by.map(time),
+        created_at: moment(view.created_at),
+        pay_by: view.pay_by.map(moment),
         tickets: view.tickets.iter().map(ticket).collect(),
         payment: None,
-        id,
     })
+}
+
+fn moment(at: Millis) -> Shown<Rfc3339> {
+    Shown(Rfc3339(at))
 }
 
 impl OrderAnswer<'_> {
@@ -217,7 +225,7 @@ fn line_of<'a>(line: &'a Line, names: &Named<'_>) -> LineAnswer<'a> {
         Claim::Seats(seats) => seats.iter().map(|seat| names.of(*seat, &line.block)).collect(),
     };
     LineAnswer {
-        hold: line.hold.to_string(),
+        hold: Shown(line.hold),
         block: line.block.as_str(),
         seats,
         quantity: line.claim.quantity(),
