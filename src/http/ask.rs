@@ -2,13 +2,14 @@
 //!
 //! Owns the way from a command to a reply of the right kind, and the answer's headers. Which command is the handlers'.
 
+use std::fmt;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use actors::address::{Address, BlockRef};
-use actors::ids::{EventId, Shard};
+use actors::ids::{EventId, HoldId, OrderId, Shard};
 use actors::keyed::{Answer, Asked};
 use actors::message::{Message, Reply};
 use actors::{block, event, order, payment};
@@ -18,9 +19,10 @@ use super::problem::{Code, Problem};
 use super::refused::{Names, refused, unnamed, wrong_reply};
 use super::shapes::seat_name;
 use crate::board::SeatNames;
+use crate::dispatch::Outcome;
 
 /// Says that an answer is the stored one of an earlier request with the same key.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A reply, and whether it is the stored one of an earlier request.
 #[derive(Debug)]
@@ -44,20 +46,18 @@ impl State {
         names: &Arc<SeatNames>,
         asked: Asked<Message>,
     ) -> Result<Told<block::Reply>, Problem> {
-        let answer = self.dispatch.ask(Address::Block(at.clone()), asked).await?;
-        block_reply(settle(answer, &|seat| seat_name(seat, names))?)
+        block_told(names, self.dispatch.ask(Address::Block(at.clone()), asked).await)
     }
 
     /// Asks an order desk. A shard that the deployment does not have owns nothing: 404.
     pub(super) async fn ask_orders(&self, desk: Shard, asked: Asked<Message>) -> Result<Told<order::Reply>, Problem> {
-        if desk.0 >= self.shards() {
-            return Err(Code::UnknownOrder.into());
-        }
-        let told = settle(self.dispatch.ask(Address::Orders(desk), asked).await?, &unnamed)?;
-        match told.reply {
-            Reply::Order(reply) => Ok(Told { reply, replayed: told.replayed }),
-            Reply::Event(_) | Reply::Block(_) | Reply::Payment(_) | Reply::Notice(_) => Err(wrong_reply("order desk")),
-        }
+        let desk = self.order_desk(desk)?;
+        orders_told(self.dispatch.ask(desk, asked).await)
+    }
+
+    /// The order desk of a shard. A shard that the deployment does not have owns nothing: 404.
+    pub(super) fn order_desk(&self, desk: Shard) -> Result<Address, Problem> {
+        if desk.0 < self.shards() { Ok(Address::Orders(desk)) } else { Err(Code::UnknownOrder.into()) }
     }
 
     /// Asks an event desk.
@@ -92,11 +92,21 @@ pub(super) fn settle(answer: Answer<Reply>, names: Names<'_>) -> Result<Told<Rep
     }
 }
 
-/// The reply of a seat block.
-pub(super) fn block_reply(told: Told<Reply>) -> Result<Told<block::Reply>, Problem> {
+/// What a seat block said.
+pub(super) fn block_told(names: &SeatNames, outcome: Outcome) -> Result<Told<block::Reply>, Problem> {
+    let told = settle(outcome?, &|seat| seat_name(seat, names))?;
     match told.reply {
         Reply::Block(reply) => Ok(Told { reply, replayed: told.replayed }),
         Reply::Event(_) | Reply::Order(_) | Reply::Payment(_) | Reply::Notice(_) => Err(wrong_reply("block")),
+    }
+}
+
+/// What an order desk said.
+pub(super) fn orders_told(outcome: Outcome) -> Result<Told<order::Reply>, Problem> {
+    let told = settle(outcome?, &unnamed)?;
+    match told.reply {
+        Reply::Order(reply) => Ok(Told { reply, replayed: told.replayed }),
+        Reply::Event(_) | Reply::Block(_) | Reply::Payment(_) | Reply::Notice(_) => Err(wrong_reply("order desk")),
     }
 }
 
@@ -113,4 +123,47 @@ pub(super) fn answer(status: StatusCode, replayed: bool) -> HttpResponseBuilder 
         response.insert_header((REPLAYED, "true"));
     }
     response
+}
+
+/// Where what was made can be looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Location {
+    /// `/v1/holds/{hold}`
+    Hold(HoldId),
+    /// `/v1/orders/{order}`
+    Order(OrderId),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Hold(hold) => write!(f, "/v1/holds/{hold}"),
+            Location::Order(order) => write!(f, "/v1/orders/{order}"),
+        }
+    }
+}
+
+/// A good answer about something private or changing, before it has the form of the slow way, [`answer`], or of the
+/// [lane](super::lane).
+#[derive(Debug)]
+pub(super) struct Success {
+    /// Its status.
+    pub(super) status: StatusCode,
+    /// Whether it is the stored one of an earlier request.
+    pub(super) replayed: bool,
+    /// What was made.
+    pub(super) location: Option<Location>,
+    /// JSON.
+    pub(super) body: Vec<u8>,
+}
+
+impl From<Success> for HttpResponse {
+    fn from(success: Success) -> Self {
+        let Success { status, replayed, location, body } = success;
+        let mut response = answer(status, replayed);
+        if let Some(location) = location {
+            response.insert_header((LOCATION, location.to_string()));
+        }
+        response.body(body)
+    }
 }

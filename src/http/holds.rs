@@ -8,10 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use actors::address::Address;
+use actors::address::{Address, BlockRef};
 use actors::block::{Command, HoldView, Reply, Want};
 use actors::ids::HoldId;
 use actors::keyed::{Answer, Asked, Key};
@@ -23,16 +22,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use super::State;
-use super::ask::{Told, answer, block_reply, mark_replayed, settle};
+use super::ask::{Location, Success, Told, answer, block_told, mark_replayed};
 use super::body::Posted;
 use super::caller::Buyer;
 use super::meter::Meter;
 use super::problem::{Code, Problem};
 use super::refused::{in_progress, refused, unnamed, wrong_reply};
-use super::shapes::{self, HoldAnswer, seat_name};
+use super::shapes::{self, HoldAnswer};
 use super::validate::Checks;
 use super::venue::{Place, new_hold};
-use crate::board::Wanted;
+use crate::board::{SeatNames, Wanted};
+use crate::dispatch::Outcome;
 
 /// How long a request with a key waits for its search before it is told to come back.
 const SEEK_WAIT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ fn wish(body: HoldRequest) -> Result<Wish, Problem> {
         }
         HoldRequest { block: Some(block), seats: Some(named), quantity: None, best_available: None } => {
             let fits = (1..=SEATS_NAMED_MAX).contains(&named.len());
-            checks.must(fits, "seats", format!("must name 1 to {SEATS_NAMED_MAX} seats"));
+            checks.must(fits, "seats", format_args!("must name 1 to {SEATS_NAMED_MAX} seats"));
             checks.done(Wish::Seats { block, named })
         }
         HoldRequest { block: Some(block), seats: None, quantity: Some(quantity), best_available: None } => {
@@ -114,58 +114,89 @@ pub(super) async fn create(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let meter = request.app_data::<Rc<Meter>>().ok_or(Code::Internal)?;
-    made(&state, meter, &event, &buyer, posted).await
+    let made = match plan(&state, meter, &event, &buyer, posted)? {
+        Plan::In(place, asked) => {
+            let outcome = state.dispatch.ask(Address::Block(place.at.clone()), asked).await;
+            held(meter, &place, outcome)
+        }
+        Plan::Over(search) => searched(&state, meter, search).await,
+        Plan::Under(seek) => seek.run(&state, meter).await,
+    };
+    made.map(HttpResponse::from)
 }
 
-/// Holds seats for a buyer, and counts what came of it.
+async fn searched(state: &State, meter: &Meter, mut search: Search) -> Result<Success, Problem> {
+    let mut outcome = None;
+    loop {
+        match search.step(state, meter, outcome) {
+            Step::Ask(to, asked) => outcome = Some(state.dispatch.ask(to, asked).await),
+            Step::Ended(made) => return made,
+        }
+    }
+}
+
+/// How a hold is to be made.
+pub(super) enum Plan {
+    /// This is to be asked of this block; what it says is for [`held`].
+    In(Place, Asked<Message>),
+    /// The block is still to be found.
+    Over(Search),
+    /// The customer's desk is to find it.
+    Under(Seek),
+}
+
+/// Finds out what a buyer wants and of whom it is to be asked. A hold that is refused here is counted.
 ///
 /// # Errors
 /// Whatever the hold is refused with.
-pub(super) async fn made(
+pub(super) fn plan(
     state: &State,
     meter: &Meter,
     event: &str,
     buyer: &Buyer,
     posted: Posted<HoldRequest>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<Plan, Problem> {
     let Posted { body, once } = posted;
-    let made = make(state, event, buyer, wish(body)?, once.key(buyer)).await;
-    meter.hold(made.as_ref().map(|_| ()).map_err(Problem::code));
-    made
+    let wish = wish(body)?;
+    planned(state, event, buyer, wish, once.key(buyer)).inspect_err(|problem| meter.hold(Err(problem.code())))
 }
 
-async fn make(
-    state: &State,
-    event: &str,
-    buyer: &Buyer,
-    wish: Wish,
-    key: Option<Key>,
-) -> Result<HttpResponse, Problem> {
-    match wish {
+/// What became of a hold that a block was asked for, which is counted.
+///
+/// # Errors
+/// Whatever the hold is refused with.
+pub(super) fn held(meter: &Meter, place: &Place, outcome: Outcome) -> Result<Success, Problem> {
+    let made = block_told(&place.names, outcome)
+        .and_then(|told| Ok(created_in(&place.names, &view_of(told.reply)?, told.replayed)));
+    counted(meter, made)
+}
+
+fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Key>) -> Result<Plan, Problem> {
+    let (place, want) = match wish {
         Wish::Seats { block, named } => {
             let place = state.place(event, &block)?;
             let want = Want::Seats(place.seats(&named)?.into());
-            hold_in(state, &place, buyer, want, key).await
+            (place, want)
         }
-        Wish::Standing { block, quantity } => {
-            let place = state.place(event, &block)?;
-            hold_in(state, &place, buyer, Want::Standing { quantity }, key).await
-        }
+        Wish::Standing { block, quantity } => (state.place(event, &block)?, Want::Standing { quantity }),
         Wish::Best { quantity, block: Some(block), max_price } => {
             let place = state.place(event, &block)?;
             if max_price.is_some_and(|most| price_of(state, &place).is_none_or(|price| price > most)) {
                 return Err(Problem::new(Code::SoldOut, "no place of this block costs so little"));
             }
-            hold_in(state, &place, buyer, Want::Best { quantity }, key).await
+            (place, Want::Best { quantity })
         }
         Wish::Best { quantity, block: None, max_price } => {
             let candidates = candidates(state, event, quantity, max_price)?;
-            match key {
-                Some(key) => seek(state, buyer, quantity, candidates, key).await,
-                None => try_each(state, buyer, quantity, candidates).await,
-            }
+            let buyer = buyer.clone();
+            return Ok(match key {
+                Some(key) => Plan::Under(Seek { buyer, quantity, candidates, key }),
+                None => Plan::Over(Search { buyer, quantity, left: candidates.into_iter(), asked: None }),
+            });
         }
-    }
+    };
+    let command = Command::Hold { hold: place.new_hold(state.shards()), customer: buyer.0.clone(), want };
+    Ok(Plan::In(place, Asked { key, command: command.into() }))
 }
 
 fn price_of(state: &State, place: &Place) -> Option<u64> {
@@ -181,67 +212,100 @@ fn candidates(state: &State, event: &str, quantity: u32, max_price: Option<u64>)
     Ok(blocks.into_iter().take(CANDIDATES_MAX).map(candidate).collect())
 }
 
-async fn hold_in(
-    state: &State,
-    place: &Place,
-    buyer: &Buyer,
-    want: Want,
-    key: Option<Key>,
-) -> Result<HttpResponse, Problem> {
-    let command = Command::Hold { hold: place.new_hold(state.shards()), customer: buyer.0.clone(), want };
-    let told = state.ask_block(&place.at, &place.names, Asked { key, command: command.into() }).await?;
+/// Best available over a whole event: the likely blocks are asked one after the other.
+pub(super) struct Search {
+    buyer: Buyer,
+    quantity: u32,
+    left: std::vec::IntoIter<Candidate>,
+    /// Who was asked last.
+    asked: Option<BlockRef>,
+}
+
+/// What a search does next.
+pub(super) enum Step {
+    /// Asks this block.
+    Ask(Address, Asked<Message>),
+    /// It is over.
+    Ended(Result<Success, Problem>),
+}
+
+impl Search {
+    /// Goes on after the block that was asked last has said this; `None`: none was asked yet. How it ends is counted.
+    pub(super) fn step(&mut self, state: &State, meter: &Meter, outcome: Option<Outcome>) -> Step {
+        let made = match (outcome, self.asked.take()) {
+            (Some(outcome), Some(block)) if !is_full(&outcome) => tried(state, &block, outcome),
+            (Some(_) | None, Some(_) | None) => match self.left.next() {
+                Some(Candidate { block, hold }) => {
+                    let want = Want::Best { quantity: self.quantity };
+                    let command = Message::from(Command::Hold { hold, customer: self.buyer.0.clone(), want });
+                    self.asked = Some(block.clone());
+                    return Step::Ask(Address::Block(block), command.into());
+                }
+                None => Err(Code::SoldOut.into()),
+            },
+        };
+        Step::Ended(counted(meter, made))
+    }
+}
+
+/// Whether the next block is to be asked.
+fn is_full(outcome: &Outcome) -> bool {
+    matches!(outcome, Ok(Answer { result: Err(Refusal::SoldOut | Refusal::UnknownBlock | Refusal::WrongKind), .. }))
+}
+
+fn tried(state: &State, block: &BlockRef, outcome: Outcome) -> Result<Success, Problem> {
+    let names = state.names(block)?;
+    let told = block_told(&names, outcome)?;
     created(state, &view_of(told.reply)?, told.replayed)
 }
 
-async fn try_each(
-    state: &State,
-    buyer: &Buyer,
-    quantity: u32,
-    candidates: Vec<Candidate>,
-) -> Result<HttpResponse, Problem> {
-    for Candidate { block, hold } in candidates {
-        let want = Want::Best { quantity };
-        let command = Message::from(Command::Hold { hold, customer: buyer.0.clone(), want });
-        let answer = state.dispatch.ask(Address::Block(block.clone()), command.into()).await?;
-        match answer {
-            Answer { result: Err(Refusal::SoldOut | Refusal::UnknownBlock | Refusal::WrongKind), .. } => {}
-            answer => {
-                let names = state.names(&block)?;
-                let told = block_reply(settle(answer, &|seat| seat_name(seat, &names))?)?;
-                return created(state, &view_of(told.reply)?, told.replayed);
-            }
-        }
-    }
-    Err(Code::SoldOut.into())
+fn counted(meter: &Meter, made: Result<Success, Problem>) -> Result<Success, Problem> {
+    meter.hold(made.as_ref().map(|_| ()).map_err(Problem::code));
+    made
 }
 
-/// The search under a key is the desk's: begun once, found again by every repetition.
-async fn seek(
-    state: &State,
-    buyer: &Buyer,
+/// The same under a key.
+pub(super) struct Seek {
+    buyer: Buyer,
     quantity: u32,
     candidates: Vec<Candidate>,
     key: Key,
-) -> Result<HttpResponse, Problem> {
-    let deadline = Instant::now() + SEEK_WAIT;
-    let Address::Orders(desk) = Address::home_of(&buyer.0, state.shards()) else { return Err(Code::Internal.into()) };
-    let command = order::Command::Seek { key, customer: buyer.0.clone(), quantity, candidates };
-    let mut first_replayed = None;
-    loop {
-        // Listen first: the answer may come between the desk's reply and a later subscription.
-        let sought = state.dispatch.sought(key.digest);
-        let told = state.ask_orders(desk, Asked::from(Message::from(command.clone()))).await?;
-        let order::Reply::Sought { answer, replayed } = told.reply else { return Err(wrong_reply("order desk")) };
-        let replayed = *first_replayed.get_or_insert(replayed);
-        match answer.map(|answer| *answer) {
-            Some(Ok(view)) => return created(state, &view, replayed),
-            Some(Err(refusal)) => return Err(mark_replayed(refused(&refusal, &unnamed), replayed)),
-            None => match timeout_at(deadline, sought).await {
-                Ok(Ok(())) => {}
-                // Too many were waiting: look again, but not at once.
-                Ok(Err(_)) if Instant::now() + LOOK_AGAIN < deadline => sleep(LOOK_AGAIN).await,
-                Ok(Err(_)) | Err(_) => return Err(in_progress()),
-            },
+}
+
+impl Seek {
+    /// Has the customer's desk find a block that has the places and hold them there, which is counted.
+    ///
+    /// # Errors
+    /// Whatever the hold is refused with.
+    pub(super) async fn run(self, state: &State, meter: &Meter) -> Result<Success, Problem> {
+        counted(meter, self.seek(state).await)
+    }
+
+    /// The search under a key is the desk's: begun once, found again by every repetition.
+    async fn seek(self, state: &State) -> Result<Success, Problem> {
+        let Self { buyer: Buyer(customer), quantity, candidates, key } = self;
+        let deadline = Instant::now() + SEEK_WAIT;
+        let Address::Orders(desk) = Address::home_of(&customer, state.shards()) else {
+            return Err(Code::Internal.into());
+        };
+        let command = order::Command::Seek { key, customer, quantity, candidates };
+        let mut first_replayed = None;
+        loop {
+            // Listen first: the answer may come between the desk's reply and a later subscription.
+            let sought = state.dispatch.sought(key.digest);
+            let told = state.ask_orders(desk, Asked::from(Message::from(command.clone()))).await?;
+            let order::Reply::Sought { answer, replayed } = told.reply else { return Err(wrong_reply("order desk")) };
+            let replayed = *first_replayed.get_or_insert(replayed);
+            match answer.map(|answer| *answer) {
+                Some(Ok(view)) => return created(state, &view, replayed),
+                Some(Err(refusal)) => return Err(mark_replayed(refused(&refusal, &unnamed), replayed)),
+                None => match timeout_at(deadline, sought).await {
+                    Ok(Ok(())) => {}
+                    // Too many were waiting: look again, but not at once.
+                    Ok(Err(_)) if Instant::now() + LOOK_AGAIN < deadline => sleep(LOOK_AGAIN).await,
+                    Ok(Err(_)) | Err(_) => return Err(in_progress()),
+                },
+            }
         }
     }
 }
@@ -253,10 +317,14 @@ fn view_of(reply: Reply) -> Result<HoldView, Problem> {
     }
 }
 
-fn created(state: &State, view: &HoldView, replayed: bool) -> Result<HttpResponse, Problem> {
+fn created(state: &State, view: &HoldView, replayed: bool) -> Result<Success, Problem> {
     let names = state.names(&view.block)?;
-    let location = format!("/v1/holds/{}", view.hold);
-    Ok(answer(StatusCode::CREATED, replayed).insert_header((LOCATION, location)).body(shapes::hold(view, &names)))
+    Ok(created_in(&names, view, replayed))
+}
+
+fn created_in(names: &SeatNames, view: &HoldView, replayed: bool) -> Success {
+    let (location, body) = (Some(Location::Hold(view.hold)), shapes::hold(view, names));
+    Success { status: StatusCode::CREATED, replayed, location, body }
 }
 
 /// Look at a hold.

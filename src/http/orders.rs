@@ -9,7 +9,6 @@ mod shape;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use actors::address::Address;
@@ -22,7 +21,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
-use super::ask::{Told, answer};
+use super::ask::{Location, Success, Told, answer, orders_told};
 use super::body::{Bare, Posted};
 use super::caller::{Buyer, Seller, Viewer};
 use super::pages::{Page, PageAnswer};
@@ -31,6 +30,7 @@ use super::refused::wrong_reply;
 use super::validate::{Checks, is_email};
 use super::{State, holds, shapes};
 use crate::clock;
+use crate::dispatch::Outcome;
 
 pub(super) use shape::{OrderAnswer, OrderPage};
 
@@ -74,15 +74,15 @@ pub(super) struct PayRequest {
 
 fn check_token(checks: &mut Checks, token: &str) {
     let fits = (1..=TOKEN_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
-    checks.must(fits, "payment.token", format!("must be 1 to {TOKEN_MAX} visible characters"));
+    checks.must(fits, "payment.token", format_args!("must be 1 to {TOKEN_MAX} visible characters"));
 }
 
 fn checked(body: OrderRequest) -> Result<OrderRequest, Problem> {
     let mut checks = Checks::default();
     let holds = &body.holds;
-    checks.must((1..=HOLDS_MAX).contains(&holds.len()), "holds", format!("must be 1 to {HOLDS_MAX} holds"));
+    checks.must((1..=HOLDS_MAX).contains(&holds.len()), "holds", format_args!("must be 1 to {HOLDS_MAX} holds"));
     for (at, hold) in holds.iter().enumerate().take(HOLDS_MAX) {
-        checks.must(!holds[..at].contains(hold), format!("holds[{at}]"), "must not repeat an earlier one");
+        checks.must(!holds[..at].contains(hold), format_args!("holds[{at}]"), "must not repeat an earlier one");
     }
     checks.must(is_email(&body.email), "email", "must be a mail address");
     check_token(&mut checks, &body.payment.token);
@@ -104,18 +104,19 @@ pub(super) async fn place(
     buyer: Buyer,
     posted: Posted<OrderRequest>,
 ) -> Result<HttpResponse, Problem> {
-    placed(&state, &buyer, posted).await
+    let placing = gather(&state, &buyer, posted).await?;
+    let outcome = state.dispatch.ask(placing.0, placing.1).await;
+    placed(&state, outcome).map(HttpResponse::from)
 }
 
-/// Places an order of a buyer.
+/// An order as it is placed: what its desk is to be asked.
+pub(super) struct Placing(pub(super) Address, pub(super) Asked<Message>);
+
+/// Reads the holds that a buyer orders, at their blocks.
 ///
 /// # Errors
-/// Whatever the order is refused with.
-pub(super) async fn placed(
-    state: &State,
-    buyer: &Buyer,
-    posted: Posted<OrderRequest>,
-) -> Result<HttpResponse, Problem> {
+/// The request does not fit, or a hold cannot be read.
+pub(super) async fn gather(state: &State, buyer: &Buyer, posted: Posted<OrderRequest>) -> Result<Placing, Problem> {
     let Posted { body, once } = posted;
     let OrderRequest { holds, email, payment } = checked(body)?;
     let holds = try_join_all(holds.iter().map(|hold| holds::read(state, hold, buyer))).await?;
@@ -129,17 +130,23 @@ pub(super) async fn placed(
         token: payment.token,
         payment: PaymentId::new(now, desk, Tag(0), clock::unique()),
     };
-    let told = state.ask_orders(desk, once.asked(buyer, command)).await?;
-    accepted(state, told)
+    Ok(Placing(Address::Orders(desk), once.asked(buyer, command)))
+}
+
+/// What became of an order that its desk was asked to take.
+///
+/// # Errors
+/// Whatever the order is refused with.
+pub(super) fn placed(state: &State, outcome: Outcome) -> Result<Success, Problem> {
+    accepted(state, orders_told(outcome)?)
 }
 
 /// An order whose next state is on its way.
-fn accepted(state: &State, told: Told<Reply>) -> Result<HttpResponse, Problem> {
+fn accepted(state: &State, told: Told<Reply>) -> Result<Success, Problem> {
     let replayed = told.replayed;
     let view = order_of(told.reply)?;
-    let location = format!("/v1/orders/{}", view.order);
     let body = shape::order(state, &view, shape::Audience::Customer)?.json();
-    Ok(answer(StatusCode::ACCEPTED, replayed).insert_header((LOCATION, location)).body(body))
+    Ok(Success { status: StatusCode::ACCEPTED, replayed, location: Some(Location::Order(view.order)), body })
 }
 
 fn order_of(reply: Reply) -> Result<OrderView, Problem> {
@@ -178,31 +185,50 @@ pub(super) async fn show(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let wait = prefer::wait(request.headers(), state.config.http.wait_max);
-    shown(&state, &order, &viewer, wait).await
+    let Some(wait) = wait else {
+        let (look, desk, asked) = look(&state, &order, &viewer)?;
+        return look.shown(&state, state.dispatch.ask(desk, asked).await).map(HttpResponse::from);
+    };
+    let view = next_state(&state, order_id(&order)?, viewer.only(), Instant::now() + wait).await?;
+    let mut response = HttpResponse::from(Look::of(&viewer).seen(&state, &view)?);
+    response.headers_mut().insert(prefer::APPLIED, prefer::applied(wait));
+    Ok(response)
 }
 
-/// Shows an order, at once or after its next change within the wait.
+/// A look at an order.
+#[derive(Clone, Copy)]
+pub(super) struct Look(shape::Audience);
+
+/// What is to be asked, and of which desk, when somebody looks at an order; what it says is for [`Look::shown`].
 ///
 /// # Errors
-/// [`Code::UnknownOrder`], or its desk could not be asked.
-pub(super) async fn shown(
-    state: &State,
-    order: &str,
-    viewer: &Viewer,
-    wait: Option<Duration>,
-) -> Result<HttpResponse, Problem> {
+/// [`Code::UnknownOrder`]: there can be no such order.
+pub(super) fn look(state: &State, order: &str, viewer: &Viewer) -> Result<(Look, Address, Asked<Message>), Problem> {
     let order = order_id(order)?;
-    let audience = if viewer.only().is_some() { shape::Audience::Customer } else { shape::Audience::Organizer };
-    let view = match wait {
-        None => read(state, order, viewer.only()).await?,
-        Some(wait) => next_state(state, order, viewer.only(), Instant::now() + wait).await?,
-    };
-    let mut response = answer(StatusCode::OK, false);
-    if let Some(wait) = wait {
-        response.insert_header(prefer::applied(wait));
+    let command = Message::from(Command::Show { order, customer: viewer.only() });
+    Ok((Look::of(viewer), state.order_desk(order.shard())?, command.into()))
+}
+
+impl Look {
+    fn of(viewer: &Viewer) -> Self {
+        match viewer {
+            Viewer::Customer(_) => Self(shape::Audience::Customer),
+            Viewer::Organizer(_) => Self(shape::Audience::Organizer),
+        }
     }
-    let told = shape::order(state, &view, audience)?.with_patience(state, view.state);
-    Ok(response.body(told.json()))
+
+    /// What there is to see.
+    ///
+    /// # Errors
+    /// [`Code::UnknownOrder`], or its desk could not be asked.
+    pub(super) fn shown(self, state: &State, outcome: Outcome) -> Result<Success, Problem> {
+        self.seen(state, &order_of(orders_told(outcome)?.reply)?)
+    }
+
+    fn seen(self, state: &State, view: &OrderView) -> Result<Success, Problem> {
+        let body = shape::order(state, view, self.0)?.with_patience(state, view.state).json();
+        Ok(Success { status: StatusCode::OK, replayed: false, location: None, body })
+    }
 }
 
 /// The order as soon as its public state is another than at arrival, at the latest at the deadline.
@@ -252,7 +278,7 @@ pub(super) async fn pay(
     let order = order_id(&order)?;
     let payment = PaymentId::new(clock::now(), order.shard(), Tag(0), clock::unique());
     let command = Command::Pay { order, customer: buyer.0.clone(), payment, token };
-    accepted(&state, state.ask_orders(order.shard(), once.asked(&buyer, command)).await?)
+    accepted(&state, state.ask_orders(order.shard(), once.asked(&buyer, command)).await?).map(HttpResponse::from)
 }
 
 /// Give an order up before it is paid.
@@ -289,9 +315,9 @@ pub(super) async fn refund(
     let order = order_id(&order)?;
     let told = state.ask_orders(order.shard(), bare.once.asked(&seller, Command::Refund { order })).await?;
     let view = order_of(told.reply)?;
-    let location = format!("/v1/orders/{}", view.order);
     let body = shape::order(&state, &view, shape::Audience::Organizer)?.json();
-    Ok(answer(StatusCode::ACCEPTED, told.replayed).insert_header((LOCATION, location)).body(body))
+    let location = Some(Location::Order(view.order));
+    Ok(Success { status: StatusCode::ACCEPTED, replayed: told.replayed, location, body }.into())
 }
 
 /// The customer's own orders, newest first.
@@ -324,14 +350,14 @@ pub(super) async fn list_event(
 ) -> Result<HttpResponse, Problem> {
     let event = state.event(&event)?.spec.id.clone();
     let after: Option<OrderId> = page.after()?;
-    let (orders, more) = gather(&state, &event, after, page.limit).await?;
+    let (orders, more) = collect(&state, &event, after, page.limit).await?;
     let next = orders.last().map(|order| order.order).filter(|_| more);
     rendered(&state, &orders, next, shape::Audience::Organizer)
 }
 
 /// Up to `limit` orders of an event behind the cursor, and whether there may be more. An order's id names its desk, so the
 /// cursor is an order: the desk continues behind it, then come the desks of the following shards.
-async fn gather(
+async fn collect(
     state: &State,
     event: &EventId,
     after: Option<OrderId>,

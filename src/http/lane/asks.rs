@@ -1,32 +1,38 @@
 //! Asks of the lane: holds, orders and the look at an order, answered when their machine has answered.
 //!
-//! Owns the order of the checks, which is that of the slow way: address, caller, customer, body. What is asked and how the
-//! answer looks is in [`super::super::holds`] and [`super::super::orders`].
+//! Owns the order of the checks, which is that of the slow way: address, caller, customer, body; and in which order what is
+//! asked on one connection reaches the machines. What is asked and how the answer looks is in [`super::super::holds`] and
+//! [`super::super::orders`]; how asks travel together is in [`crate::dispatch::Desk`].
 
+use std::fmt;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use actix_web::http::header::HeaderValue;
-use actix_web::{HttpResponse, ResponseError};
-use futures_util::FutureExt;
+use actors::address::Address;
+use actors::keyed::Asked;
+use actors::message::Message;
+use compact_str::CompactString;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use tracing::error;
 
+use super::super::ask::Success;
 use super::super::body::{Once, Posted, must_be_json, parse};
 use super::super::caller::{Buyer, Viewer, caller, counted};
-use super::super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::super::limits::Left;
+use super::super::meter::InFlight;
 use super::super::problem::{Code, Problem};
-use super::super::request_id::{self, MADE_LENGTH, REQUEST_ID};
+use super::super::request_id::{MADE_LENGTH, given_or_made};
+use super::super::venue::Place;
 use super::super::{around, holds, keys, orders};
-use super::head::{Fields, Head, Method};
+use super::head::{Fields, Head};
 use super::{Worker, write};
+use crate::dispatch::Asking;
 use crate::telemetry::RouteMetrics;
-
-/// An answer that is on its way; the bytes to send.
-pub(super) type Turn = Pin<Box<dyn Future<Output = Vec<u8>>>>;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,126 +52,260 @@ pub(super) struct Counters {
     pub(super) show: RouteMetrics,
 }
 
-/// A request without its connection's buffer.
-struct Sent {
+/// A request whose answer is on its way.
+pub(super) struct Turn {
     what: What,
-    target: String,
-    address: IpAddr,
-    authorization: Option<String>,
-    content_type: Option<String>,
-    content_encoding: Option<String>,
-    key: Option<String>,
-    body: Vec<u8>,
+    id: SmallVec<[u8; MADE_LENGTH]>,
+    started: Instant,
+    _in_flight: InFlight,
+    /// What is left of the limit that the request was counted against.
+    left: Option<Left>,
+    stage: Stage,
 }
 
+/// What a turn is about, without its connection's buffer.
 enum What {
-    Hold(String),
+    Hold(CompactString),
     Order,
-    Show(String),
+    Show(CompactString),
 }
 
-/// Begins to answer an ask: the machine is asked when the turn is polled first.
+type Ended = Result<Success, Problem>;
+type Under<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
+/// How far a turn is.
+enum Stage {
+    /// A block was asked for a hold.
+    Holding(Place, Asking),
+    /// Likely blocks are asked for a hold, one after the other.
+    Searching(holds::Search, Asking),
+    /// A desk looks for a block.
+    Seeking(Under<Success>),
+    /// The holds of an order are read.
+    Gathering(Under<orders::Placing>),
+    /// What an order desk is to be asked as soon as it is this request's turn; `None` from then on.
+    Due(AtDesk, Option<(Address, Asked<Message>)>),
+    /// A desk was asked.
+    AtDesk(AtDesk, Asking),
+    Ended(Ended),
+}
+
+/// What a desk is asked about.
+#[derive(Clone, Copy)]
+enum AtDesk {
+    Order,
+    Look(orders::Look),
+}
+
+/// Whether order desks may be asked. What comes behind an order whose holds are still being read waits until that has asked
+/// its desk: what is sent later on a connection is judged later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Desks {
+    Open,
+    Closed,
+}
+
+/// A request and its body.
+struct Sent<'a> {
+    ask: Ask<'a>,
+    head: &'a Head<'a>,
+    body: &'a [u8],
+}
+
+/// Begins to answer an ask. [`Turn::advance`] does the rest.
 pub(super) fn begin(worker: &Rc<Worker>, address: IpAddr, ask: Ask<'_>, head: &Head<'_>, body: &[u8]) -> Turn {
-    let worker = worker.clone();
-    let Fields { authorization, content_type, content_encoding, idempotency_key, .. } = head.fields;
+    let (started, in_flight) = (Instant::now(), worker.meter.begin());
     let what = match ask {
-        Ask::Hold(event) => What::Hold(event.to_owned()),
+        Ask::Hold(event) => What::Hold(event.into()),
         Ask::Order => What::Order,
-        Ask::Show(order) => What::Show(order.to_owned()),
-    };
-    let sent = Sent {
-        what,
-        target: head.target.to_owned(),
-        address,
-        authorization: authorization.map(str::to_owned),
-        content_type: content_type.map(str::to_owned),
-        content_encoding: content_encoding.map(str::to_owned),
-        key: idempotency_key.map(str::to_owned),
-        body: body.to_vec(),
+        Ask::Show(order) => What::Show(order.into()),
     };
     let given = head.fields.request_id.map(str::as_bytes);
-    let id = request_id::value(request_id::given_or_made(given, &mut [0; MADE_LENGTH]));
-    Box::pin(async move {
-        let started = Instant::now();
-        let _in_flight = worker.meter.begin();
-        let answer = REQUEST_ID.scope(id.clone(), answer(&worker, &sent)).await;
-        let (status, name) = (answer.status(), sent.method());
-        sent.counters(&worker.asks).observe(status.as_u16(), started.elapsed());
-        around::note_failure(name, &sent.target, status, id.to_str().unwrap_or_default(), started);
-        let mut out = Vec::with_capacity(512);
-        write::response(&mut out, answer, Method::Post, &worker.date, id.as_bytes());
-        out
+    let id = SmallVec::from_slice(given_or_made(given, &mut [0; MADE_LENGTH]));
+    let mut left = None;
+    let begun = survive(&what, || first_stage(worker, address, &Sent { ask, head, body }, &mut left));
+    let stage = begun.unwrap_or_else(|problem| Stage::Ended(Err(problem)));
+    Turn { what, id, started, _in_flight: in_flight, left, stage }
+}
+
+fn first_stage(
+    worker: &Rc<Worker>,
+    address: IpAddr,
+    sent: &Sent<'_>,
+    left: &mut Option<Left>,
+) -> Result<Stage, Problem> {
+    let state = &worker.state;
+    let authorization = sent.head.fields.authorization;
+    match sent.ask {
+        Ask::Show(order) => {
+            let viewer = Viewer::from(caller(state, authorization)?);
+            let (look, desk, asked) = orders::look(state, order, &viewer)?;
+            Ok(Stage::Due(AtDesk::Look(look), Some((desk, asked))))
+        }
+        Ask::Hold(event) => {
+            let buyer = buyer(worker, address, authorization, left)?;
+            match holds::plan(state, &worker.meter, event, &buyer, sent.posted()?)? {
+                holds::Plan::In(place, asked) => {
+                    let asking = worker.desk.ask(Address::Block(place.at.clone()), asked);
+                    Ok(Stage::Holding(place, asking))
+                }
+                holds::Plan::Over(search) => Ok(searching(worker, search)),
+                holds::Plan::Under(seek) => {
+                    let worker = worker.clone();
+                    Ok(Stage::Seeking(Box::pin(async move { seek.run(&worker.state, &worker.meter).await })))
+                }
+            }
+        }
+        Ask::Order => {
+            let buyer = buyer(worker, address, authorization, left)?;
+            let (worker, posted) = (worker.clone(), sent.posted()?);
+            Ok(Stage::Gathering(Box::pin(async move { orders::gather(&worker.state, &buyer, posted).await })))
+        }
+    }
+}
+
+fn searching(worker: &Worker, mut search: holds::Search) -> Stage {
+    match search.step(&worker.state, &worker.meter, None) {
+        holds::Step::Ask(to, asked) => Stage::Searching(search, worker.desk.ask(to, asked)),
+        holds::Step::Ended(made) => Stage::Ended(made),
+    }
+}
+
+/// Who buys, counted against the limits of the address and of the customer.
+fn buyer(
+    worker: &Worker,
+    address: IpAddr,
+    authorization: Option<&str>,
+    left: &mut Option<Left>,
+) -> Result<Buyer, Problem> {
+    *left = around::counted(&worker.state, address)?;
+    let caller = caller(&worker.state, authorization)?;
+    if let Some(of_customer) = counted(&worker.state, &caller)? {
+        *left = Some(of_customer);
+    }
+    Buyer::try_from(caller)
+}
+
+impl Sent<'_> {
+    fn posted<T: DeserializeOwned>(&self) -> Result<Posted<T>, Problem> {
+        let Fields { content_type, content_encoding, idempotency_key, .. } = self.head.fields;
+        must_be_json(content_type, content_encoding.map(str::as_bytes))?;
+        let key = idempotency_key.map(|key| keys::checked(key.as_bytes())).transpose()?;
+        let once = Once::new(key, keys::fingerprint_of("POST", self.head.target, self.body));
+        Ok(Posted { body: parse(self.body)?, once })
+    }
+}
+
+impl Turn {
+    /// Goes on as far as is possible now. All turns of a connection are to be advanced in the order of its requests.
+    pub(super) fn advance(&mut self, worker: &Worker, cx: &mut Context<'_>, desks: &mut Desks) {
+        while let Poll::Ready(Some(stage)) = self.next(worker, cx, desks) {
+            self.stage = stage;
+        }
+    }
+
+    /// The next stage; `None` behind the last.
+    fn next(&mut self, worker: &Worker, cx: &mut Context<'_>, desks: &mut Desks) -> Poll<Option<Stage>> {
+        let (state, what) = (&worker.state, &self.what);
+        Poll::Ready(Some(match &mut self.stage {
+            Stage::Holding(place, asking) => {
+                let outcome = ready!(Pin::new(asking).poll(cx));
+                Stage::Ended(survive(what, || holds::held(&worker.meter, place, outcome)))
+            }
+            Stage::Searching(search, asking) => {
+                let outcome = ready!(Pin::new(&mut *asking).poll(cx));
+                let step = || Ok(search.step(state, &worker.meter, Some(outcome)));
+                match survive(what, step).unwrap_or_else(|problem| holds::Step::Ended(Err(problem))) {
+                    holds::Step::Ask(to, asked) => {
+                        *asking = worker.desk.ask(to, asked);
+                        return self.next(worker, cx, desks);
+                    }
+                    holds::Step::Ended(made) => Stage::Ended(made),
+                }
+            }
+            Stage::Seeking(seeking) => Stage::Ended(ready!(survive_poll(what, seeking, cx))),
+            Stage::Gathering(gathering) => match survive_poll(what, gathering, cx) {
+                Poll::Pending => {
+                    *desks = Desks::Closed;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(orders::Placing(desk, asked))) => Stage::Due(AtDesk::Order, Some((desk, asked))),
+                Poll::Ready(Err(problem)) => Stage::Ended(Err(problem)),
+            },
+            Stage::Due(about, ask) => match ask.take_if(|_| *desks == Desks::Open) {
+                Some((desk, asked)) => Stage::AtDesk(*about, worker.desk.ask(desk, asked)),
+                None => return Poll::Pending,
+            },
+            Stage::AtDesk(about, asking) => {
+                let outcome = ready!(Pin::new(asking).poll(cx));
+                Stage::Ended(survive(what, || match about {
+                    AtDesk::Order => orders::placed(state, outcome),
+                    AtDesk::Look(look) => look.shown(state, outcome),
+                }))
+            }
+            Stage::Ended(_) => return Poll::Ready(None),
+        }))
+    }
+
+    /// Whether desks may be asked by what comes behind it.
+    pub(super) fn desks(&self) -> Desks {
+        match self.stage {
+            Stage::Gathering(_) | Stage::Due(..) => Desks::Closed,
+            Stage::Holding(..) | Stage::Searching(..) | Stage::Seeking(_) | Stage::AtDesk(..) | Stage::Ended(_) => {
+                Desks::Open
+            }
+        }
+    }
+
+    /// Whether its answer is there.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+
+    /// Writes the answer and counts it, if it is there.
+    pub(super) fn write(&self, worker: &Worker, out: &mut Vec<u8>) -> Poll<()> {
+        let Stage::Ended(ended) = &self.stage else { return Poll::Pending };
+        let (counters, method) = match self.what {
+            What::Hold(_) => (&worker.asks.hold, "POST"),
+            What::Order => (&worker.asks.order, "POST"),
+            What::Show(_) => (&worker.asks.show, "GET"),
+        };
+        let status = ended.as_ref().map_or_else(|problem| problem.code().status(), |success| success.status);
+        counters.observe(status.as_u16(), self.started.elapsed());
+        if status.is_server_error() {
+            let id = str::from_utf8(&self.id).unwrap_or_default();
+            around::note_failure(method, &self.what.to_string(), status, id, self.started);
+        }
+        match ended {
+            Ok(success) => write::success(out, success, worker, self.left.as_ref(), &self.id),
+            Err(problem) => write::problem(out, problem, worker, self.left.as_ref(), &self.id),
+        }
+        Poll::Ready(())
+    }
+}
+
+/// What a handler does; a problem of its own when it panics.
+fn survive<T>(what: &What, handle: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+    catch_unwind(AssertUnwindSafe(handle)).unwrap_or_else(|_| {
+        error!(path = %what, "a handler panicked");
+        Err(Code::Internal.into())
     })
 }
 
-/// The answer, also to a handler that panics.
-async fn answer(worker: &Worker, sent: &Sent) -> HttpResponse {
-    let address_left = match sent.what {
-        What::Hold(_) | What::Order => match around::counted(&worker.state, sent.address) {
-            Ok(left) => left,
-            Err(problem) => return problem.error_response(),
-        },
-        What::Show(_) => None,
-    };
-    let mut customer_left = None;
-    let handled = AssertUnwindSafe(handle(worker, sent, &mut customer_left)).catch_unwind().await;
-    let mut response = match handled {
-        Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.error_response(),
-        Err(_) => {
-            error!(path = sent.target, "a handler panicked");
-            Problem::from(Code::Internal).error_response()
-        }
-    };
-    let headers = response.headers_mut();
-    if let Some(Left { limit, policy }) = customer_left.or(address_left) {
-        headers.insert(RATE_LIMIT, limit);
-        headers.insert(RATE_LIMIT_POLICY, policy);
-    }
-    if worker.tells_origins {
-        headers.append(actix_web::http::header::VARY, HeaderValue::from_static("Origin"));
-    }
-    response
-}
-
-async fn handle(worker: &Worker, sent: &Sent, left: &mut Option<Left>) -> Result<HttpResponse, Problem> {
-    let state = &worker.state;
-    let caller = caller(state, sent.authorization.as_deref())?;
-    match &sent.what {
-        What::Show(order) => orders::shown(state, order, &Viewer::from(caller), None).await,
-        What::Hold(event) => {
-            *left = counted(state, &caller)?;
-            let buyer = Buyer::try_from(caller)?;
-            holds::made(state, &worker.meter, event, &buyer, sent.posted()?).await
-        }
-        What::Order => {
-            *left = counted(state, &caller)?;
-            let buyer = Buyer::try_from(caller)?;
-            orders::placed(state, &buyer, sent.posted()?).await
-        }
+fn survive_poll<T>(what: &What, handler: &mut Under<T>, cx: &mut Context<'_>) -> Poll<Result<T, Problem>> {
+    match survive(what, || Ok(handler.as_mut().poll(cx))) {
+        Ok(polled) => polled,
+        Err(problem) => Poll::Ready(Err(problem)),
     }
 }
 
-impl Sent {
-    fn posted<T: DeserializeOwned>(&self) -> Result<Posted<T>, Problem> {
-        must_be_json(self.content_type.as_deref(), self.content_encoding.as_deref().map(str::as_bytes))?;
-        let key = self.key.as_deref().map(|key| keys::checked(key.as_bytes())).transpose()?;
-        let once = Once::new(key, keys::fingerprint_of(self.method(), &self.target, &self.body));
-        Ok(Posted { body: parse(&self.body)?, once })
-    }
-
-    fn method(&self) -> &'static str {
-        match self.what {
-            What::Hold(_) | What::Order => "POST",
-            What::Show(_) => "GET",
-        }
-    }
-
-    fn counters<'a>(&self, counters: &'a Counters) -> &'a RouteMetrics {
-        match self.what {
-            What::Hold(_) => &counters.hold,
-            What::Order => &counters.order,
-            What::Show(_) => &counters.show,
+impl fmt::Display for What {
+    /// The path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Hold(event) => write!(f, "/v1/events/{event}/holds"),
+            What::Order => f.write_str("/v1/orders"),
+            What::Show(order) => write!(f, "/v1/orders/{order}"),
         }
     }
 }

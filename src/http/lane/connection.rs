@@ -1,8 +1,8 @@
 //! One connection of the lane: reads, answers what is hot in the order of its requests, lends the rest to the slow way.
 //!
 //! Owns the order of answers, the buffers while something is in them, and the deadlines. Everything that one read brought
-//! and that can be answered at once goes out in one write. A request behind a hold waits until the hold is answered, except
-//! that holds directly behind each other are asked together.
+//! and that can be answered at once goes out in one write. Asks that come behind each other are under way together; any other
+//! request waits until those before it are answered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::super::live::{Over, Socket, UNREAD_MAX};
 use super::super::problem::{Code, Problem};
 use super::super::request_id::{self, REQUEST_ID};
-use super::asks::{self, Ask, Turn};
+use super::asks::{self, Ask, Desks, Turn};
 use super::head::{self, Head, Method};
 use super::reads::Batch;
 use super::slow::{Home, Lent, Returned};
@@ -46,8 +46,8 @@ pub(super) struct Connection {
     /// Answered and not taken by the system yet.
     unsent: Vec<u8>,
     turns: VecDeque<Turn>,
-    /// Whether the asks under way are holds.
-    are_holds: bool,
+    /// Whether answers that are there were not written when this task ran last.
+    held_back: bool,
     phase: Phase,
     waiting: Waiting,
     watch: Rc<Watch>,
@@ -101,7 +101,7 @@ impl Connection {
             rest: Vec::new(),
             unsent: Vec::new(),
             turns: VecDeque::new(),
-            are_holds: false,
+            held_back: false,
             phase: Phase::Lane,
             waiting: Waiting::First,
             watch,
@@ -117,7 +117,7 @@ impl Connection {
             }
         }
         let mut out = self.worker.out.take();
-        self.finish_turns(cx, &mut out);
+        self.advance_turns(cx, &mut out);
         let rest = std::mem::take(&mut self.rest);
         let (used, stop) = self.answer(cx, &rest, &mut out);
         self.keep(rest, used);
@@ -227,7 +227,9 @@ impl Connection {
             }
             match hot {
                 Hot::Read(what) if self.turns.is_empty() => batch.answer(what, &head, &left[..whole], out),
-                Hot::Ask(ask) if self.may_join(ask) => self.ask(cx, ask, &head, &left[head.length..whole], out),
+                Hot::Ask(ask) if self.turns.len() < TURNS_MAX => {
+                    self.ask(cx, ask, &head, &left[head.length..whole], out)
+                }
                 Hot::Read(_) | Hot::Ask(_) => return (used, Stop::Blocked),
             }
             used += whole;
@@ -247,27 +249,41 @@ impl Connection {
         self.turns.is_empty() && self.worker.state.readiness.is_open()
     }
 
-    /// Whether an ask may be made while those before it are under way: only holds behind holds.
-    fn may_join(&self, ask: Ask<'_>) -> bool {
-        self.turns.is_empty() || (matches!(ask, Ask::Hold(_)) && self.are_holds && self.turns.len() < TURNS_MAX)
-    }
-
     fn ask(&mut self, cx: &mut Context<'_>, ask: Ask<'_>, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>) {
-        self.are_holds = matches!(ask, Ask::Hold(_));
         let mut turn = asks::begin(&self.worker, self.peer.ip(), ask, head, body);
-        match turn.as_mut().poll(cx) {
-            Poll::Ready(answer) if self.turns.is_empty() => out.extend_from_slice(&answer),
-            Poll::Ready(answer) => self.turns.push_back(Box::pin(std::future::ready(answer))),
-            Poll::Pending => self.turns.push_back(turn),
+        let is_closed = self.turns.iter().any(|turn| turn.desks() == Desks::Closed);
+        let mut desks = if is_closed { Desks::Closed } else { Desks::Open };
+        turn.advance(&self.worker, cx, &mut desks);
+        if !self.turns.is_empty() || turn.write(&self.worker, out).is_pending() {
+            self.turns.push_back(turn);
         }
     }
 
-    fn finish_turns(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-        while let Some(turn) = self.turns.front_mut() {
-            let Poll::Ready(answer) = turn.as_mut().poll(cx) else { return };
-            out.extend_from_slice(&answer);
+    /// Goes on with what is under way and writes what is answered, in the order of the requests.
+    fn advance_turns(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
+        let mut desks = Desks::Open;
+        self.turns.iter_mut().for_each(|turn| turn.advance(&self.worker, cx, &mut desks));
+        if self.holds_back(cx) {
+            return;
+        }
+        while self.turns.front().is_some_and(|turn| turn.write(&self.worker, out).is_ready()) {
             self.turns.pop_front();
         }
+        if self.turns.is_empty() {
+            // A connection that waits for nothing keeps no room for it.
+            self.turns = VecDeque::new();
+        }
+    }
+
+    /// Whether to let the other connections go first, once, because only some of the answers are there: those of other shards
+    /// come a moment later, and one write costs as much as making several answers.
+    fn holds_back(&mut self, cx: &mut Context<'_>) -> bool {
+        let some = self.turns.front().is_some_and(Turn::is_ended) && !self.turns.iter().all(Turn::is_ended);
+        self.held_back = some && !self.held_back;
+        if self.held_back {
+            cx.waker().wake_by_ref();
+        }
+        self.held_back
     }
 
     /// Keeps what was received and not used; an idle connection keeps no buffer.

@@ -4,15 +4,19 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::io;
 use std::time::SystemTime;
 
 use actix_web::body::MessageBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, HttpDate};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, HttpDate, VARY};
 use actix_web::{HttpResponse, ResponseError};
 
+use super::super::ask::{REPLAYED, Success};
+use super::super::limits::{Left, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::super::problem::{Code, Problem};
-use super::super::request_id;
+use super::super::request_id::{self, REQUEST_ID};
+use super::Worker;
 use super::head::Method;
 
 /// The `date` header, made anew a few times a second.
@@ -40,6 +44,9 @@ impl Date {
 
 /// Most bytes that [`begin`] writes of an ordinary answer; more only makes it slower.
 pub(super) const BEGIN_MAX: usize = 160;
+
+/// Room for the headers of a good answer to an ask.
+const HEADERS_ROOM: usize = 320;
 
 /// The first lines of an answer: status, date, the request's id.
 pub(super) fn begin(out: &mut Vec<u8>, status: StatusCode, date: &Date, id: &[u8]) {
@@ -76,6 +83,45 @@ pub(super) fn length(out: &mut Vec<u8>, length: usize) {
     }
     out.extend_from_slice(&digits[at..]);
     out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// A good answer to an ask, as [`HttpResponse`] would have it. `left`: of the limit that the request was counted against.
+pub(super) fn success(out: &mut Vec<u8>, success: &Success, worker: &Worker, left: Option<&Left>, id: &[u8]) {
+    let Success { status, replayed, location, body } = success;
+    out.reserve(BEGIN_MAX + HEADERS_ROOM + body.len());
+    begin(out, *status, &worker.date, id);
+    header(out, CONTENT_TYPE.as_str(), b"application/json");
+    header(out, CACHE_CONTROL.as_str(), b"no-store");
+    if let Some(location) = location {
+        // Writing to memory cannot fail.
+        let _ = io::Write::write_fmt(out, format_args!("location: {location}\r\n"));
+    }
+    if *replayed {
+        header(out, REPLAYED.as_str(), b"true");
+    }
+    if let Some(Left { limit, policy }) = left {
+        header(out, RATE_LIMIT.as_str(), limit.as_bytes());
+        header(out, RATE_LIMIT_POLICY.as_str(), policy.as_bytes());
+    }
+    if worker.tells_origins {
+        header(out, VARY.as_str(), b"Origin");
+    }
+    length(out, body.len());
+    out.extend_from_slice(body);
+}
+
+/// Any other answer to an ask.
+pub(super) fn problem(out: &mut Vec<u8>, problem: &Problem, worker: &Worker, left: Option<&Left>, id: &[u8]) {
+    let mut answer = REQUEST_ID.sync_scope(request_id::value(id), || problem.error_response());
+    let headers = answer.headers_mut();
+    if let Some(Left { limit, policy }) = left {
+        headers.insert(RATE_LIMIT, limit.clone());
+        headers.insert(RATE_LIMIT_POLICY, policy.clone());
+    }
+    if worker.tells_origins {
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
+    response(out, answer, Method::Post, &worker.date, id);
 }
 
 /// A whole answer of a handler. Its body must be finished; one that streams is our bug, and answered as such.

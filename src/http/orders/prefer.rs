@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// The header that says which wait was granted.
+pub(super) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The wait that is asked for, in whole seconds, at most `most`. What cannot be read is ignored, as the RFC says.
 pub(super) fn wait(headers: &HeaderMap, most: Duration) -> Option<Duration> {
@@ -19,16 +20,14 @@ pub(super) fn wait(headers: &HeaderMap, most: Duration) -> Option<Duration> {
     Some(Duration::from_secs(seconds.into()).min(most)).filter(|wait| !wait.is_zero())
 }
 
-/// The header that says which wait was granted.
-pub(super) fn applied(wait: Duration) -> (HeaderName, String) {
-    (PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))
+/// The wait that was granted, for [`APPLIED`].
+pub(super) fn applied(wait: Duration) -> HeaderValue {
+    HeaderValue::try_from(format!("wait={}", wait.as_secs())).expect("a word and a number are a header")
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     fn of(value: &str) -> Option<u64> {

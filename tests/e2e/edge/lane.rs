@@ -1,10 +1,10 @@
 //! The fast lane: it answers as the slow way does, in the order of the requests, and nobody may sit on its connections.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answers::{Answers, To};
 use super::stream::Stream;
-use crate::client::{small_event, token};
+use crate::client::{Answer, id, order_body, small_event, token};
 use crate::server::Server;
 
 /// An answer as it is compared. A connection that ended instead has the status 0.
@@ -165,6 +165,45 @@ fn a_pipeline_is_answered_in_its_order() {
         let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
         let held = if piece == usize::MAX { 201 } else { 409 };
         assert_eq!(statuses, [200, held, held, 409, 200, 200, 200, held, 200], "{answers:?}");
+    }
+}
+
+/// What is sent later is judged later, also when it could be judged first: an order of three holds of three blocks reads
+/// more than the one behind it, which wants one of them too.
+#[test]
+fn orders_of_a_pipeline_are_judged_in_its_order() {
+    let node = node(&[]);
+    let mut wire = to(&node);
+    for round in 1..=8 {
+        let name = format!("buyer-{round}");
+        let headers = format!("content-type: application/json\r\nauthorization: Bearer {}\r\n", token(&name));
+        let hold = |body: Value| node.customer(&name).post("/v1/events/lane/holds", &body).expect(201);
+        let floor = json!({"block": "FLOOR", "quantity": 1});
+        let code = |answer: &Answer| if answer.status < 400 { String::new() } else { answer.code() };
+        let held = [
+            hold(floor.clone()),
+            hold(json!({"block": "A", "seats": [format!("1-{round}")]})),
+            hold(json!({"block": "B", "seats": [format!("BB-{round}")]})),
+        ];
+        let order =
+            |holds: &[&Value]| request("POST", "/v1/orders", &headers, &order_body(holds, "tok_ok").to_string());
+        let look = |order: &str| request("GET", &format!("/v1/orders/{order}"), &headers, "");
+        let mut ask = |sent: &[String]| -> Vec<Answer> {
+            send(&mut wire, &sent.concat());
+            sent.iter().map(|_| wire.next(To::Other).expect("HTTP").expect("an answer")).collect()
+        };
+        let answers = ask(&[
+            order(&held.each_ref()),
+            order(&[&held[0]]),
+            request("POST", "/v1/events/lane/holds", &headers, &floor.to_string()),
+            request("GET", "/v1/events/lane", "", ""),
+        ]);
+        let told: Vec<(u16, String)> = answers.iter().map(|answer| (answer.status, code(answer))).collect();
+        let expected = [(202, ""), (409, "hold_in_order"), (201, ""), (200, "")];
+        assert_eq!(told, expected.map(|(status, code)| (status, code.to_owned())), "round {round}");
+        let placed = answers[0].json();
+        let looks = ask(&[look(id(&placed)), order(&held.each_ref()), look(id(&placed))]);
+        assert_eq!(looks.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 409, 200]);
     }
 }
 
