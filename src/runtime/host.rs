@@ -30,7 +30,7 @@ use super::seams::{FeedSink, Hooks, Outward};
 use super::shard::ShardHost;
 use super::snapshotting::{Writer, round, round_if_due};
 use super::waiter::{Outgoing, Waiter};
-use crate::journal::Journal;
+use crate::journal::{Health, Journal};
 
 /// Messages taken from the inbox before the cells they are for get their turn.
 const POSTS_MAX: usize = 1024;
@@ -191,14 +191,15 @@ impl Host {
     }
 
     fn begin(self: &Rc<Self>) {
+        // Before the shards look for the first time, so that no change falls between.
+        let health = self.node.journal.health();
         self.all().iter().for_each(ShardHost::serve);
-        tokio::task::spawn_local(self.clone().follow_health());
+        tokio::task::spawn_local(self.clone().follow_health(health));
         tokio::task::spawn_local(self.clone().watch_waits());
         tokio::task::spawn_local(self.clone().take_rounds());
     }
 
-    async fn follow_health(self: Rc<Self>) {
-        let mut health = self.node.journal.health();
+    async fn follow_health(self: Rc<Self>, mut health: watch::Receiver<Health>) {
         while health.changed().await.is_ok() {
             self.all().iter().for_each(|shard| shard.reopen());
         }
