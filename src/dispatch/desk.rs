@@ -26,6 +26,7 @@ const TOGETHER_MAX: usize = 128;
 pub struct Desk {
     /// Sends them on their way.
     submit: Box<Submit>,
+    keeps_order: bool,
     answers: Arc<Answers>,
     asks: RefCell<Asks>,
 }
@@ -57,11 +58,19 @@ impl Desk {
     /// A desk whose asks go this way. Nothing goes before it [runs](Desk::run).
     #[must_use]
     pub fn new(dispatch: Dispatch) -> Rc<Self> {
-        Self::of(move |asks, answers| dispatch.submit(asks, answers))
+        let keeps_order = dispatch.cluster().is_none();
+        Rc::new(Self { keeps_order, ..Self::of(move |asks, answers| dispatch.submit(asks, answers)) })
     }
 
-    fn of(submit: impl Fn(Drain<'_, Ask>, &Arc<Answers>) + 'static) -> Rc<Self> {
-        Rc::new(Self { submit: Box::new(submit), answers: Answers::new(), asks: RefCell::default() })
+    fn of(submit: impl Fn(Drain<'_, Ask>, &Arc<Answers>) + 'static) -> Self {
+        Self { submit: Box::new(submit), keeps_order: true, answers: Answers::new(), asks: RefCell::default() }
+    }
+
+    /// Whether a machine judges asks in the order in which they were made here. On their way to other nodes, and when one is
+    /// asked again, they may pass each other.
+    #[must_use]
+    pub fn keeps_order(&self) -> bool {
+        self.keeps_order
     }
 
     /// Asks a machine; resolves when its answer is durable, as [`Dispatch::ask`] does. The ask goes whether the future is

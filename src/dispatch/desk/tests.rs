@@ -39,7 +39,7 @@ impl Story {
             let left = left.clone();
             move |asks, _| left.borrow_mut().push(asks.map(|ask| ask.ticket).collect())
         });
-        Self { desk, left }
+        Self { desk: Rc::new(desk), left }
     }
 
     fn ask(&self) -> Asking {

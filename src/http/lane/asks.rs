@@ -97,8 +97,8 @@ enum AtDesk {
     Look(orders::Look),
 }
 
-/// Whether order desks may be asked. What comes behind an order whose holds are still being read waits until that has asked
-/// its desk: what is sent later on a connection is judged later.
+/// Whether order desks may be asked. What is sent later on a connection is judged later: what comes behind an order whose
+/// holds are still being read waits until that has asked its desk, and where asks may pass each other until it is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Desks {
     Open,
@@ -199,13 +199,16 @@ impl Sent<'_> {
 impl Turn {
     /// Goes on as far as is possible now. All turns of a connection are to be advanced in the order of its requests.
     pub(super) fn advance(&mut self, worker: &Worker, cx: &mut Context<'_>, desks: &mut Desks) {
-        while let Poll::Ready(Some(stage)) = self.next(worker, cx, desks) {
+        while let Poll::Ready(Some(stage)) = self.next(worker, cx, *desks) {
             self.stage = stage;
+        }
+        if self.desks(worker) == Desks::Closed {
+            *desks = Desks::Closed;
         }
     }
 
     /// The next stage; `None` behind the last.
-    fn next(&mut self, worker: &Worker, cx: &mut Context<'_>, desks: &mut Desks) -> Poll<Option<Stage>> {
+    fn next(&mut self, worker: &Worker, cx: &mut Context<'_>, desks: Desks) -> Poll<Option<Stage>> {
         let (state, what) = (&worker.state, &self.what);
         Poll::Ready(Some(match &mut self.stage {
             Stage::Holding(place, asking) => {
@@ -224,15 +227,11 @@ impl Turn {
                 }
             }
             Stage::Seeking(seeking) => Stage::Ended(ready!(survive_poll(what, seeking, cx))),
-            Stage::Gathering(gathering) => match survive_poll(what, gathering, cx) {
-                Poll::Pending => {
-                    *desks = Desks::Closed;
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(orders::Placing(desk, asked))) => Stage::Due(AtDesk::Order, Some((desk, asked))),
-                Poll::Ready(Err(problem)) => Stage::Ended(Err(problem)),
+            Stage::Gathering(gathering) => match ready!(survive_poll(what, gathering, cx)) {
+                Ok(orders::Placing(desk, asked)) => Stage::Due(AtDesk::Order, Some((desk, asked))),
+                Err(problem) => Stage::Ended(Err(problem)),
             },
-            Stage::Due(about, ask) => match ask.take_if(|_| *desks == Desks::Open) {
+            Stage::Due(about, ask) => match ask.take_if(|_| desks == Desks::Open) {
                 Some((desk, asked)) => Stage::AtDesk(*about, worker.desk.ask(desk, asked)),
                 None => return Poll::Pending,
             },
@@ -248,9 +247,10 @@ impl Turn {
     }
 
     /// Whether desks may be asked by what comes behind it.
-    pub(super) fn desks(&self) -> Desks {
+    pub(super) fn desks(&self, worker: &Worker) -> Desks {
         match self.stage {
             Stage::Gathering(_) | Stage::Due(..) => Desks::Closed,
+            Stage::AtDesk(..) if !worker.desk.keeps_order() => Desks::Closed,
             Stage::Holding(..) | Stage::Searching(..) | Stage::Seeking(_) | Stage::AtDesk(..) | Stage::Ended(_) => {
                 Desks::Open
             }

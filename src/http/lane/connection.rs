@@ -251,7 +251,7 @@ impl Connection {
 
     fn ask(&mut self, cx: &mut Context<'_>, ask: Ask<'_>, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>) {
         let mut turn = asks::begin(&self.worker, self.peer.ip(), ask, head, body);
-        let is_closed = self.turns.iter().any(|turn| turn.desks() == Desks::Closed);
+        let is_closed = self.turns.iter().any(|turn| turn.desks(&self.worker) == Desks::Closed);
         let mut desks = if is_closed { Desks::Closed } else { Desks::Open };
         turn.advance(&self.worker, cx, &mut desks);
         if !self.turns.is_empty() || turn.write(&self.worker, out).is_pending() {
