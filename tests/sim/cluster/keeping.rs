@@ -222,6 +222,11 @@ impl World<Cluster> {
             self.claim_failed(place, shard);
             return true;
         };
+        if tail.as_ref().is_some_and(|tail| self.is_claiming(shard, &tail.owner)) {
+            self.coverage.count("claims that waited for another's lease");
+            self.claim_failed(place, shard);
+            return true;
+        }
         let (expected, epoch, seq, at) = tail
             .as_ref()
             .map_or((Position::NONE, 0, Seq::NONE, Millis(0)), |tail| (tail.position, tail.epoch, tail.seq, tail.at));
@@ -233,6 +238,14 @@ impl World<Cluster> {
         }
         self.go_on(place, (shard, Matter::Claim), stampede::journal::jetstream::append::Next::Publish);
         true
+    }
+
+    /// Whether the last owner has a lease and has not heard yet that it owns the shard: nobody may go past it until the
+    /// lease is over.
+    fn is_claiming(&mut self, shard: Shard, owner: &Owner) -> bool {
+        let (place, now) = (self.site.place_of(&owner.name, owner.incarnation), self.now);
+        let Some(process) = place.and_then(|place| self.site.process(place)) else { return false };
+        matches!(process.keeper.role(shard), Role::Claiming { .. }) && now < process.keeper.lease_until()
     }
 
     pub(super) fn claim_failed(&mut self, place: Place, shard: Shard) {
