@@ -166,9 +166,12 @@ pub(super) fn plan(
 /// # Errors
 /// Whatever the hold is refused with.
 pub(super) fn held(meter: &Meter, place: &Place, outcome: Outcome) -> Result<Success, Problem> {
-    let made = block_told(&place.names, outcome)
-        .and_then(|told| Ok(created_in(&place.names, &view_of(told.reply)?, told.replayed)));
-    counted(meter, made)
+    counted(meter, made_in(&place.names, outcome))
+}
+
+fn made_in(names: &SeatNames, outcome: Outcome) -> Result<Success, Problem> {
+    let told = block_told(names, outcome)?;
+    Ok(created_in(names, &view_of(told.reply)?, told.replayed))
 }
 
 fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Key>) -> Result<Plan, Problem> {
@@ -233,7 +236,9 @@ impl Search {
     /// Goes on after the block that was asked last has said this; `None`: none was asked yet. How it ends is counted.
     pub(super) fn step(&mut self, state: &State, meter: &Meter, outcome: Option<Outcome>) -> Step {
         let made = match (outcome, self.asked.take()) {
-            (Some(outcome), Some(block)) if !is_full(&outcome) => tried(state, &block, outcome),
+            (Some(outcome), Some(block)) if !is_full(&outcome) => {
+                state.names(&block).and_then(|names| made_in(&names, outcome))
+            }
             (Some(_) | None, Some(_) | None) => match self.left.next() {
                 Some(Candidate { block, hold }) => {
                     let want = Want::Best { quantity: self.quantity };
@@ -251,12 +256,6 @@ impl Search {
 /// Whether the next block is to be asked.
 fn is_full(outcome: &Outcome) -> bool {
     matches!(outcome, Ok(Answer { result: Err(Refusal::SoldOut | Refusal::UnknownBlock | Refusal::WrongKind), .. }))
-}
-
-fn tried(state: &State, block: &BlockRef, outcome: Outcome) -> Result<Success, Problem> {
-    let names = state.names(block)?;
-    let told = block_told(&names, outcome)?;
-    created(state, &view_of(told.reply)?, told.replayed)
 }
 
 fn counted(meter: &Meter, made: Result<Success, Problem>) -> Result<Success, Problem> {
@@ -297,7 +296,10 @@ impl Seek {
             let order::Reply::Sought { answer, replayed } = told.reply else { return Err(wrong_reply("order desk")) };
             let replayed = *first_replayed.get_or_insert(replayed);
             match answer.map(|answer| *answer) {
-                Some(Ok(view)) => return created(state, &view, replayed),
+                Some(Ok(view)) => {
+                    let names = state.names(&view.block)?;
+                    return Ok(created_in(&names, &view, replayed));
+                }
                 Some(Err(refusal)) => return Err(mark_replayed(refused(&refusal, &unnamed), replayed)),
                 None => match timeout_at(deadline, sought).await {
                     Ok(Ok(())) => {}
@@ -315,11 +317,6 @@ fn view_of(reply: Reply) -> Result<HoldView, Problem> {
         Reply::Held(view) | Reply::Hold(view) => Ok(*view),
         Reply::Counts(_) | Reply::Ledger { .. } | Reply::Census(_) | Reply::Noted => Err(wrong_reply("block")),
     }
-}
-
-fn created(state: &State, view: &HoldView, replayed: bool) -> Result<Success, Problem> {
-    let names = state.names(&view.block)?;
-    Ok(created_in(&names, view, replayed))
 }
 
 fn created_in(names: &SeatNames, view: &HoldView, replayed: bool) -> Success {

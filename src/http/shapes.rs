@@ -1,6 +1,6 @@
 //! The shapes of answers: how times, money, holds and orders look in JSON.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::UNIX_EPOCH;
 
 use actors::block::{Claim, HoldState, HoldView, SeatIx};
@@ -132,27 +132,27 @@ impl Serialize for NamedSeats<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(claim, names) = self;
         match claim {
-            Claim::Seats(seats) => serializer.collect_seq(seats.iter().map(|seat| NamedSeat(*seat, names))),
+            Claim::Seats(seats) => serializer.collect_seq(seats.iter().map(|seat| Shown(NamedSeat(*seat, names)))),
             Claim::Standing(_) => serializer.collect_seq([(); 0]),
         }
     }
 }
 
-/// The name of a seat.
+/// The name of a seat; its number if it has none.
 struct NamedSeat<'a>(SeatIx, &'a SeatNames);
 
-impl Serialize for NamedSeat<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Display for NamedSeat<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1.name(self.0) {
-            Some(name) => serializer.serialize_str(&name),
-            None => serializer.collect_str(&self.0.0),
+            Some(name) => f.write_str(&name),
+            None => self.0.0.fmt(f),
         }
     }
 }
 
 /// The name of a seat; its index where the block has no such seat, which only a bug can bring about.
 pub(super) fn seat_name(seat: SeatIx, names: &SeatNames) -> String {
-    names.name(seat).map_or_else(|| seat.0.to_string(), |name| name.to_string())
+    NamedSeat(seat, names).to_string()
 }
 
 /// Room for a hold's answer, in bytes.

@@ -11,7 +11,7 @@ use super::socket::Line;
 #[derive(Default)]
 pub(super) struct Bell {
     rung: Cell<bool>,
-    sleeper: Cell<Option<Waker>>,
+    sleeper: Sleeper,
     /// Of a session that has its socket for itself.
     line: OnceCell<Weak<Line>>,
 }
@@ -33,9 +33,7 @@ impl Bell {
             }
             None => {
                 self.rung.set(true);
-                if let Some(sleeper) = self.sleeper.take() {
-                    sleeper.wake();
-                }
+                self.sleeper.wake();
             }
         }
     }
@@ -45,8 +43,26 @@ impl Bell {
         if self.rung.replace(false) {
             return Poll::Ready(());
         }
-        let known = self.sleeper.take().filter(|known| known.will_wake(cx.waker()));
-        self.sleeper.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+        self.sleeper.note(cx);
         Poll::Pending
+    }
+}
+
+/// The task that is to be woken next.
+#[derive(Default)]
+pub(super) struct Sleeper(Cell<Option<Waker>>);
+
+impl Sleeper {
+    /// It is the task of this context from now on.
+    pub(super) fn note(&self, cx: &Context<'_>) {
+        let known = self.0.take().filter(|known| known.will_wake(cx.waker()));
+        self.0.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+    }
+
+    /// Wakes it, once until it is noted again.
+    pub(super) fn wake(&self) {
+        if let Some(sleeper) = self.0.take() {
+            sleeper.wake();
+        }
     }
 }

@@ -8,13 +8,14 @@
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::bell::Sleeper;
 use super::frames::{self, End, Heard, Inbound};
 use super::hub::Reader;
 use super::{Agreed, PINGS, Slot};
@@ -56,7 +57,7 @@ pub(in crate::http) enum Over {
 pub(super) struct Line {
     stream: TcpStream,
     talk: RefCell<Talk>,
-    sleeper: Cell<Option<Waker>>,
+    sleeper: Sleeper,
     /// Whether the task waits for room: until then there is no use in speaking.
     is_full: Cell<bool>,
 }
@@ -139,7 +140,7 @@ impl Agreed {
             idle_timeout: settings.idle_timeout,
             _slot: slot,
         };
-        let line = Line { stream, talk: RefCell::new(talk), sleeper: Cell::default(), is_full: Cell::new(false) };
+        let line = Line { stream, talk: RefCell::new(talk), sleeper: Sleeper::default(), is_full: Cell::new(false) };
         let line = Rc::new(line);
         line.talk.borrow().reader.bell().connect(Rc::downgrade(&line));
         Socket(line)
@@ -165,8 +166,7 @@ impl Socket {
     /// Goes on with the conversation; ready when it is over.
     pub(in crate::http) fn poll(&self, cx: &mut Context<'_>) -> Poll<Over> {
         let line = &self.0;
-        let known = line.sleeper.take().filter(|known| known.will_wake(cx.waker()));
-        line.sleeper.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+        line.sleeper.note(cx);
         line.is_full.set(false);
         for _ in 0..ANSWERS_MAX {
             let listened = line.listen(cx);
@@ -204,11 +204,7 @@ impl Line {
         }
         match self.speak() {
             Spoken::All => {}
-            Spoken::Full | Spoken::Turn | Spoken::Over(_) => {
-                if let Some(sleeper) = self.sleeper.take() {
-                    sleeper.wake();
-                }
-            }
+            Spoken::Full | Spoken::Turn | Spoken::Over(_) => self.sleeper.wake(),
         }
     }
 
