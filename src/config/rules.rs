@@ -88,6 +88,7 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
 }
 
 fn durations(c: &Config, must: &mut Must<'_>) {
+    must(c.http.gather <= Duration::from_secs(1), "http.gather", "must be at most 1s");
     let day = Duration::from_secs(24 * 3600);
     let bounded: [(Duration, &str); 30] = [
         (c.cluster.lease, "cluster.lease"),

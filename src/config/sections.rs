@@ -101,6 +101,8 @@ section! {
         workers: usize,
         /// Whether the hottest requests are answered straight from the connection.
         fast_lane: bool,
+        /// How long answers wait for others of their connection.
+        gather: Duration,
         /// Idle time of a connection.
         keep_alive: Duration,
         /// Time for a request's head.

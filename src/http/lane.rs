@@ -13,6 +13,7 @@ mod connection;
 pub mod fuzz;
 mod head;
 mod memo;
+mod pipeline;
 mod reads;
 mod slow;
 mod watch;

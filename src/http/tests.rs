@@ -4,6 +4,7 @@
 
 mod buying;
 mod client;
+mod pipelining;
 mod rubbish;
 mod selling;
 
@@ -28,7 +29,7 @@ use crate::auth::{self, Auth};
 use crate::board::{self, Board};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
-use crate::journal::{self, Embedded, Seq};
+use crate::journal::{self, Embedded, Gated, Seq};
 use crate::runtime::{Alone, FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, Stored};
 use crate::snapshots;
 use crate::telemetry::Metrics;
@@ -47,7 +48,7 @@ pub(super) struct Office {
     organizer: String,
     door: ServerHandle,
     runtime: Runtime,
-    journal: Arc<Embedded>,
+    journal: Arc<Gated>,
     _dir: tempfile::TempDir,
 }
 
@@ -146,7 +147,7 @@ impl Office {
         all.extend(sets.iter().map(|set| (*set).to_owned()));
         let config = Config::load(None, &all).unwrap();
         let (journal, _) = Embedded::open(dir.path(), small_journal(), Arc::new(journal::Silent)).unwrap();
-        let journal = Arc::new(journal);
+        let journal = Arc::new(Gated::open(journal));
         let provider = Arc::new(Provider::default());
         let parts = Parts {
             journal: journal.clone(),
@@ -185,7 +186,7 @@ impl Office {
     pub(super) async fn close(self) {
         self.door.stop(false).await;
         self.runtime.stop().await;
-        self.journal.close();
+        self.journal.embedded.close();
     }
 
     fn token(&self, customer: &str) -> String {

@@ -1,10 +1,8 @@
-//! One connection of the lane: reads, answers what is hot in the order of its requests, lends the rest to the slow way.
+//! One connection of the lane: reads, has its pipeline answer, sends, and lends what is for the slow way.
 //!
-//! Owns the order of answers, the buffers while something is in them, and the deadlines. Everything that one read brought
-//! and that can be answered at once goes out in one write. Asks that come behind each other are under way together; any other
-//! request waits until those before it are answered.
+//! Owns the socket, the phases of a connection and its deadlines. Which request is answered when is the
+//! [pipeline](super::pipeline)'s.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,19 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::super::live::{Over, Socket, UNREAD_MAX};
 use super::super::problem::{Code, Problem};
 use super::super::request_id::{self, REQUEST_ID};
-use super::asks::{self, Ask, Desks, Turn};
-use super::head::{self, Head, Method};
-use super::reads::Batch;
+use super::head::Method;
+use super::pipeline::{Left, Pipeline, Stop};
 use super::slow::{Home, Lent, Returned};
 use super::watch::Watch;
-use super::{Hot, Worker, hot, write};
+use super::{Worker, write};
 
-/// Asks of one connection under way at a time.
-const TURNS_MAX: usize = 16;
-/// Largest body that the lane waits for itself.
-const BODY_MAX: usize = 16 * 1024;
-/// Bytes of answers after which they are written before more is answered.
-const OUT_MAX: usize = 256 * 1024;
 /// How long what a client still sends is read after its last answer, so that it is not reset before it has read that.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -41,13 +32,9 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// `None` while it is lent.
     stream: Option<TcpStream>,
-    /// Received and not looked at yet.
-    rest: Vec<u8>,
     /// Answered and not taken by the system yet.
     unsent: Vec<u8>,
-    turns: VecDeque<Turn>,
-    /// Whether answers that are there were not written when this task ran last.
-    held_back: bool,
+    pipeline: Pipeline,
     phase: Phase,
     waiting: Waiting,
     watch: Rc<Watch>,
@@ -73,14 +60,14 @@ enum Waiting {
     End,
 }
 
-/// Why no further request was answered.
-enum Stop {
-    /// What is left is not a whole request: of its head, its body, or nothing at all.
-    Unread(Waiting),
-    /// An ask is under way, or the reader is behind.
-    Blocked,
-    /// The next request is for the slow way.
-    Slow(Lent),
+impl From<Left> for Waiting {
+    fn from(left: Left) -> Self {
+        match left {
+            Left::Nothing => Self::Idle,
+            Left::Head => Self::Head,
+            Left::Body => Self::Body,
+        }
+    }
 }
 
 /// What the connection's task does next.
@@ -94,14 +81,13 @@ impl Connection {
     pub(super) fn new(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Self {
         let watch = worker.watches.add();
         worker.watches.allow(&watch, worker.limits().head_timeout);
+        let pipeline = Pipeline::new(worker.clone(), peer.ip());
         Self {
             worker,
             peer,
             stream: Some(stream),
-            rest: Vec::new(),
             unsent: Vec::new(),
-            turns: VecDeque::new(),
-            held_back: false,
+            pipeline,
             phase: Phase::Lane,
             waiting: Waiting::First,
             watch,
@@ -116,14 +102,15 @@ impl Connection {
                 return Ok(self.wait(Waiting::Reader));
             }
         }
+        if self.pipeline.advance(cx).is_pending() {
+            return Ok(self.wait(Waiting::Nothing));
+        }
         let mut out = self.worker.out.take();
-        self.advance_turns(cx, &mut out);
-        let rest = std::mem::take(&mut self.rest);
-        let (used, stop) = self.answer(cx, &rest, &mut out);
-        self.keep(rest, used);
+        let stop = self.pipeline.answer(cx, &mut out);
+        let may_go_on = out.is_empty() && self.pipeline.is_idle();
         let next = match stop {
-            Stop::Unread(waiting) if out.is_empty() && self.turns.is_empty() => self.read(cx, &mut out, waiting),
-            Stop::Slow(lent) if out.is_empty() && self.turns.is_empty() => {
+            Stop::Unread(left) if may_go_on => self.read(cx, &mut out, left.into()),
+            Stop::Slow(lent) if may_go_on => {
                 self.lend(lent);
                 Ok(Next::Go)
             }
@@ -131,14 +118,14 @@ impl Connection {
                 Ok(if out.is_empty() { self.wait(Waiting::Nothing) } else { Next::Go })
             }
         };
-        let sent = self.send(cx, &out);
+        let sent = if self.pipeline.holds(&out) { Ok(()) } else { self.send(cx, &out) };
         out.clear();
         self.worker.out.set(out);
         sent?;
         next
     }
 
-    /// Takes what has come. What can be answered at once is answered from the worker's buffer, without a copy.
+    /// Takes what has come.
     fn read(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, waiting: Waiting) -> io::Result<Next> {
         let Some(stream) = &mut self.stream else { return Ok(Next::End) };
         let mut buffer = self.worker.received.take();
@@ -149,13 +136,8 @@ impl Connection {
             Poll::Pending => Ok(self.none_yet(waiting, out)),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(())) if count == 0 => Ok(Next::End),
-            Poll::Ready(Ok(())) if self.rest.is_empty() => {
-                let (used, _) = self.answer(cx, &buffer[..count], out);
-                self.rest.extend_from_slice(&buffer[used..count]);
-                Ok(Next::Go)
-            }
             Poll::Ready(Ok(())) => {
-                self.rest.extend_from_slice(&buffer[..count]);
+                self.pipeline.receive(cx, &buffer[..count], out);
                 Ok(Next::Go)
             }
         };
@@ -191,109 +173,6 @@ impl Connection {
         Next::Go
     }
 
-    /// Answers the requests that these bytes begin with, as many as can be answered at once; how many bytes they were, and
-    /// what stands in the way of more.
-    fn answer(&mut self, cx: &mut Context<'_>, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Stop) {
-        let worker = self.worker.clone();
-        let mut batch = Batch::new(&worker);
-        let mut used = 0;
-        loop {
-            let left = &bytes[used..];
-            if left.is_empty() {
-                return (used, Stop::Unread(Waiting::Idle));
-            }
-            if out.len() > OUT_MAX {
-                return (used, Stop::Blocked);
-            }
-            if self.may_read()
-                && let Some(length) = batch.repeat(left, out)
-            {
-                used += length;
-                self.waiting = Waiting::Nothing;
-                continue;
-            }
-            let head = match head::read(left) {
-                head::Read::Ordinary(head) => head,
-                head::Read::Partial if left.len() <= self.worker.limits().head_max.as_usize() => {
-                    return (used, Stop::Unread(Waiting::Head));
-                }
-                head::Read::Upgrade(length) => return (used, Stop::Slow(Lent::Upgrade(length))),
-                head::Read::Partial | head::Read::Unusual => return (used, Stop::Slow(Lent::Connection)),
-            };
-            let whole = head.length + head.body;
-            let Some(hot) = self.hot(&head) else { return (used, Stop::Slow(Lent::Request(whole))) };
-            if left.len() < whole {
-                return (used, Stop::Unread(Waiting::Body));
-            }
-            match hot {
-                Hot::Read(what) if self.turns.is_empty() => batch.answer(what, &head, &left[..whole], out),
-                Hot::Ask(ask) if self.turns.len() < TURNS_MAX => {
-                    self.ask(cx, ask, &head, &left[head.length..whole], out)
-                }
-                Hot::Read(_) | Hot::Ask(_) => return (used, Stop::Blocked),
-            }
-            used += whole;
-            self.waiting = Waiting::Nothing;
-        }
-    }
-
-    /// What the lane answers itself.
-    fn hot<'a>(&self, head: &Head<'a>) -> Option<Hot<'a>> {
-        let limits = self.worker.limits();
-        let fits = head.length <= limits.head_max.as_usize() && head.body <= BODY_MAX.min(limits.body_max.as_usize());
-        if fits && head.is_plain && self.worker.state.readiness.is_open() { hot(head) } else { None }
-    }
-
-    /// Whether a read may be answered before it is known to be one.
-    fn may_read(&self) -> bool {
-        self.turns.is_empty() && self.worker.state.readiness.is_open()
-    }
-
-    fn ask(&mut self, cx: &mut Context<'_>, ask: Ask<'_>, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>) {
-        let mut turn = asks::begin(&self.worker, self.peer.ip(), ask, head, body);
-        let is_closed = self.turns.iter().any(|turn| turn.desks(&self.worker) == Desks::Closed);
-        let mut desks = if is_closed { Desks::Closed } else { Desks::Open };
-        turn.advance(&self.worker, cx, &mut desks);
-        if !self.turns.is_empty() || turn.write(&self.worker, out).is_pending() {
-            self.turns.push_back(turn);
-        }
-    }
-
-    /// Goes on with what is under way and writes what is answered, in the order of the requests.
-    fn advance_turns(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-        let mut desks = Desks::Open;
-        self.turns.iter_mut().for_each(|turn| turn.advance(&self.worker, cx, &mut desks));
-        if self.holds_back(cx) {
-            return;
-        }
-        while self.turns.front().is_some_and(|turn| turn.write(&self.worker, out).is_ready()) {
-            self.turns.pop_front();
-        }
-        if self.turns.is_empty() {
-            // A connection that waits for nothing keeps no room for it.
-            self.turns = VecDeque::new();
-        }
-    }
-
-    /// Whether to let the other connections go first, once, because only some of the answers are there: those of other shards
-    /// come a moment later, and one write costs as much as making several answers.
-    fn holds_back(&mut self, cx: &mut Context<'_>) -> bool {
-        let some = self.turns.front().is_some_and(Turn::is_ended) && !self.turns.iter().all(Turn::is_ended);
-        self.held_back = some && !self.held_back;
-        if self.held_back {
-            cx.waker().wake_by_ref();
-        }
-        self.held_back
-    }
-
-    /// Keeps what was received and not used; an idle connection keeps no buffer.
-    fn keep(&mut self, mut rest: Vec<u8>, used: usize) {
-        if used < rest.len() {
-            rest.drain(..used);
-            self.rest = rest;
-        }
-    }
-
     fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
@@ -310,7 +189,7 @@ impl Connection {
     fn lend(&mut self, lent: Lent) {
         let Some(stream) = self.stream.take() else { return };
         let home = Home::default();
-        let received = std::mem::take(&mut self.rest);
+        let received = std::mem::take(self.pipeline.rest());
         let answering = self.worker.slow.answer(stream, received, lent, home.clone(), self.peer);
         self.waiting = Waiting::Nothing;
         // Whoever has it keeps its time: a sweep that wakes it again and again would start actix-web's `keep_alive` anew.
@@ -322,7 +201,10 @@ impl Connection {
     fn took_back(&mut self, returned: Option<Returned>) -> Next {
         match returned {
             None => return Next::End,
-            Some(Returned::Open { stream, rest }) => (self.stream, self.rest) = (Some(stream), rest),
+            Some(Returned::Open { stream, rest }) => {
+                self.stream = Some(stream);
+                *self.pipeline.rest() = rest;
+            }
             Some(Returned::Last(stream)) => {
                 self.stream = Some(stream);
                 return self.linger();

@@ -1,0 +1,98 @@
+//! Requests that came together: in which order and in how many writes they are answered.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Office, story};
+
+/// A connection on which requests are pipelined.
+struct Wire {
+    stream: TcpStream,
+    requests: String,
+    got: Vec<u8>,
+}
+
+impl Wire {
+    async fn to(office: &Office) -> Self {
+        let stream = TcpStream::connect(office.address).await.unwrap();
+        Self { stream, requests: String::new(), got: Vec::new() }
+    }
+
+    fn seats(mut self) -> Self {
+        self.requests += "GET /v1/events/e/blocks/A/seats HTTP/1.1\r\nhost: test\r\n\r\n";
+        self
+    }
+
+    fn hold(mut self, office: &Office, seat: &str) -> Self {
+        let (token, body) = (office.token("ann"), json!({"block": "A", "seats": [seat]}).to_string());
+        self.requests += &format!(
+            "POST /v1/events/e/holds HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self
+    }
+
+    async fn send(&mut self) {
+        let requests = std::mem::take(&mut self.requests);
+        self.stream.write_all(requests.as_bytes()).await.unwrap();
+    }
+
+    /// The statuses of all that one read of the socket brings.
+    async fn read(&mut self) -> Vec<String> {
+        self.got.resize(64 * 1024, 0);
+        let count = self.stream.read(&mut self.got).await.unwrap();
+        let text = str::from_utf8(&self.got[..count]).unwrap();
+        text.match_indices("HTTP/1.1 ").map(|(at, begin)| text[at + begin.len()..][..3].to_owned()).collect()
+    }
+}
+
+#[test]
+fn what_one_read_brought_is_answered_by_one_write() {
+    story(&["http.gather=1s"], async |office| {
+        office.concert("e").await;
+        let mut wire = Wire::to(&office).await.seats().hold(&office, "1-1").seats().hold(&office, "1-2").seats();
+        office.journal.set_open(false);
+        let waits = office.journal.next();
+        wire.send().await;
+        waits.await;
+        office.journal.set_open(true);
+        assert_eq!(wire.read().await, ["200", "201", "200", "201", "200"]);
+        office
+    });
+}
+
+#[test]
+fn what_is_answered_waits_no_longer_than_allowed() {
+    for gather in ["0s", "20ms"] {
+        story(&[&format!("http.gather={gather}")], async |office| {
+            office.concert("e").await;
+            let mut wire = Wire::to(&office).await.seats().seats().hold(&office, "1-1").seats();
+            office.journal.set_open(false);
+            wire.send().await;
+            assert_eq!(wire.read().await, ["200", "200"], "{gather}");
+            office.journal.set_open(true);
+            assert_eq!(wire.read().await, ["201", "200"], "{gather}");
+            office
+        });
+    }
+}
+
+/// A read behind a hold is answered when that is; asks behind reads do not wait for them.
+#[test]
+fn a_read_shows_what_was_asked_before_it() {
+    story(&["http.gather=0s"], async |office| {
+        office.concert("e").await;
+        office.journal.set_open(false);
+        let waits = office.journal.next();
+        let mut wire = Wire::to(&office).await.hold(&office, "1-1").seats().hold(&office, "1-1");
+        wire.send().await;
+        waits.await;
+        office.journal.set_open(true);
+        assert_eq!(wire.read().await, ["201", "200", "409"]);
+        let text = str::from_utf8(&wire.got).unwrap();
+        assert!(text.contains(r#""seq":1"#), "{text}");
+        office
+    });
+}
