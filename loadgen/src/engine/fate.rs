@@ -9,7 +9,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 /// Longest pause the generator chooses by itself.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// First look at a new order; each further look waits half as long again.
-const FOLLOW_FIRST: Duration = Duration::from_millis(20);
+const FOLLOW_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between two looks at an order.
 const FOLLOW_MAX: Duration = Duration::from_secs(1);
 
