@@ -49,7 +49,7 @@ use connection::Connection;
 use head::{Head, Method};
 use memo::Memo;
 use reads::{Read, Tally};
-use slow::{Home, Lent, Loan};
+use slow::Loan;
 use watch::{SWEEP, Watches};
 use write::Date;
 
@@ -73,7 +73,7 @@ struct Worker {
     memo: RefCell<Memo>,
     /// Batches of reads so far.
     batches: Cell<u64>,
-    watches: Watches,
+    watches: Rc<Watches>,
     slow: Slow,
     /// Room for one read, and for its answers.
     received: Cell<Vec<u8>>,
@@ -100,7 +100,7 @@ impl Worker {
             date: Date::new(),
             memo: RefCell::new(Memo::new()),
             batches: Cell::new(0),
-            watches: Watches::new(),
+            watches: Rc::new(Watches::new()),
             slow,
             received: Cell::new(vec![0; READ_SIZE]),
             out: Cell::default(),
@@ -119,8 +119,8 @@ type Answering = Pin<Box<dyn Future<Output = ()>>>;
 struct Slow(Box<dyn Fn(Loan, SocketAddr) -> Answering>);
 
 impl Slow {
-    fn answer(&self, stream: TcpStream, received: Vec<u8>, lent: Lent, home: Home, peer: SocketAddr) -> Answering {
-        (self.0)(Loan::new(stream, received, lent, home), peer)
+    fn answer(&self, loan: Loan, peer: SocketAddr) -> Answering {
+        (self.0)(loan, peer)
     }
 }
 

@@ -19,7 +19,7 @@ use super::super::problem::{Code, Problem};
 use super::super::request_id::{self, REQUEST_ID};
 use super::head::Method;
 use super::pipeline::{Left, Pipeline, Stop};
-use super::slow::{Home, Lent, Returned};
+use super::slow::{Home, Lent, Loan, Returned, Term};
 use super::watch::Watch;
 use super::{Worker, write};
 
@@ -190,10 +190,9 @@ impl Connection {
         let Some(stream) = self.stream.take() else { return };
         let home = Home::default();
         let received = std::mem::take(self.pipeline.rest());
-        let answering = self.worker.slow.answer(stream, received, lent, home.clone(), self.peer);
+        let term = Term::begin(self.worker.watches.clone(), self.watch.clone(), &self.worker.state.config);
+        let answering = self.worker.slow.answer(Loan::new(stream, received, lent, home.clone(), term), self.peer);
         self.waiting = Waiting::Nothing;
-        // Whoever has it keeps its time: a sweep that wakes it again and again would start actix-web's `keep_alive` anew.
-        self.worker.watches.allow(&self.watch, Duration::MAX);
         self.phase = Phase::Lent(answering, home);
     }
 
@@ -295,6 +294,7 @@ impl Future for Connection {
                 Phase::Lane => this.serve(cx),
                 Phase::Lingering => this.see_off(cx),
                 Phase::Live(_) => Ok(this.attend(cx)),
+                Phase::Lent(..) if this.worker.watches.is_over(&this.watch) => Ok(Next::End),
                 Phase::Lent(answering, home) => {
                     let polled = answering.as_mut().poll(cx);
                     match home.take() {

@@ -3,7 +3,8 @@
 //! For one ordinary request the lane lends exactly the bytes of that request, and gets the connection back behind the
 //! answer. For anything unusual it gives the connection away for good. One that asks for a WebSocket it gives away until the
 //! answer: behind a 101 the connection comes back with the session that was agreed on, and actix-web's dispatcher and its
-//! buffers end. Owns who reads and writes meanwhile; it understands nothing of the requests themselves.
+//! buffers end. Owns who reads and writes meanwhile, and how long that may last: actix-web gives a time to the first head of
+//! a connection only. It understands nothing of the requests themselves.
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use memchr::memmem;
@@ -20,6 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::live::{Handover, Socket};
 use super::head;
+use super::watch::{Watch, Watches};
+use crate::config::Config;
 
 /// Longest head of an answer that is looked at for `connection: close`.
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
@@ -59,8 +63,43 @@ pub(super) struct Loan {
     home: Home,
     answer: AnswerHead,
     reader: Option<Waker>,
+    term: Term,
     /// Of a request for a WebSocket.
     handover: Option<Handover>,
+}
+
+/// The deadline of a lent connection: the begin of an answer must follow on what was heard, and something on that.
+pub(super) struct Term {
+    watches: Rc<Watches>,
+    watch: Rc<Watch>,
+    /// The longest time that an honest request takes until its answer begins.
+    longest: Duration,
+    keep_alive: Duration,
+    /// Whether something was heard since something was said.
+    is_asked: bool,
+}
+
+impl Term {
+    /// Of a connection that is lent because something was heard.
+    pub(super) fn begin(watches: Rc<Watches>, watch: Rc<Watch>, config: &Config) -> Self {
+        let http = &config.http;
+        let longest = http.head_timeout + http.body_timeout + http.wait_max + config.runtime.deadline;
+        let mut term = Self { watches, watch, longest, keep_alive: http.keep_alive, is_asked: false };
+        term.heard();
+        term
+    }
+
+    fn heard(&mut self) {
+        if !std::mem::replace(&mut self.is_asked, true) {
+            self.watches.allow(&self.watch, self.longest);
+        }
+    }
+
+    /// What was heard with the question before may be all that comes of the next.
+    fn said(&mut self) {
+        self.is_asked = false;
+        self.watches.allow(&self.watch, self.longest + self.keep_alive);
+    }
 }
 
 /// What is known of the answer's head.
@@ -71,10 +110,10 @@ enum AnswerHead {
 
 impl Loan {
     /// Lends a connection on which these bytes were received already.
-    pub(super) fn new(stream: TcpStream, received: Vec<u8>, lent: Lent, home: Home) -> Self {
+    pub(super) fn new(stream: TcpStream, received: Vec<u8>, lent: Lent, home: Home, term: Term) -> Self {
         let answer = AnswerHead::Growing(Vec::new());
         let handover = matches!(lent, Lent::Upgrade(_)).then(Handover::default);
-        Self { stream: Some(stream), received, read: 0, lent, home, answer, reader: None, handover }
+        Self { stream: Some(stream), received, read: 0, lent, home, answer, reader: None, term, handover }
     }
 
     /// Where to leave the session if the request asks for one.
@@ -176,7 +215,12 @@ impl AsyncRead for Loan {
         if this.lent == Lent::Connection {
             // Nothing to count: the reader's room is not filled with zeros first, so memory that is never read into stays free.
             (this.received, this.read) = (Vec::new(), 0);
-            return this.open()?.poll_read(cx, into);
+            let before = into.filled().len();
+            std::task::ready!(this.open()?.poll_read(cx, into))?;
+            if into.filled().len() > before {
+                this.term.heard();
+            }
+            return Poll::Ready(Ok(()));
         }
         let count = {
             let mut part = ReadBuf::new(into.initialize_unfilled_to(most));
@@ -193,6 +237,7 @@ impl AsyncWrite for Loan {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let count = std::task::ready!(this.open()?.poll_write(cx, bytes))?;
+        this.term.said();
         this.note(&bytes[..count]);
         Poll::Ready(Ok(count))
     }

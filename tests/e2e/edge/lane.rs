@@ -1,5 +1,8 @@
 //! The fast lane: it answers as the slow way does, in the order of the requests, and nobody may sit on its connections.
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::answers::{Answers, To};
@@ -289,5 +292,28 @@ fn every_request_of_a_connection_has_deadlines() {
     for (wire, status) in [(&mut half_head, 408), (&mut half_body, 408), (&mut idle, 0), (&mut silent, 0)] {
         assert_eq!(answer(wire, "").status, status);
         assert_eq!(answer(wire, "").status, 0, "the connection has ended");
+    }
+}
+
+/// actix-web keeps a connection whose request the lane would not read, and gives a time to its first head only.
+#[test]
+fn a_connection_that_was_given_away_has_deadlines_too() {
+    let times = ["http.head_timeout=200ms", "http.body_timeout=200ms", "http.wait_max=200ms", "http.keep_alive=1s"];
+    let node = node(&[&times[..], &["runtime.deadline=400ms", "cluster.owner_wait=300ms"]].concat());
+    let chunked = request("POST", "/v1/events/lane/holds", "transfer-encoding: chunked\r\n", "")
+        .replace("\r\n\r\n", "\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+    let whole = request("GET", "/v1/events/lane", "", "");
+    for behind in ["", &whole[..20]] {
+        let mut wire = to(&node);
+        send(&mut wire, &(chunked.clone() + &whole + behind));
+        assert_eq!(answer(&mut wire, &chunked).status, 401);
+        assert_eq!(answer(&mut wire, &whole).status, 200);
+        // A byte now and then of a head that never ends: the connection does. Otherwise it takes all of them.
+        let mut taken = 0;
+        while taken < 600 && wire.stream().write_all(b"x").is_ok() {
+            taken += 1;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(taken < 600, "behind {behind:?}");
     }
 }

@@ -17,7 +17,10 @@ const PONG: &[u8] = b"\x8a\x01!";
 /// A lent connection on which the head and the ping came, of which the head was read.
 async fn lent(home: &Home) -> (Loan, TcpStream) {
     let (ours, client) = node::pair().await;
-    let mut loan = Loan::new(ours, [HEAD, PING].concat(), Lent::Upgrade(HEAD.len()), home.clone());
+    let watches = Rc::new(Watches::new());
+    let watch = watches.add();
+    let term = Term::begin(watches, watch, &Config::load(None, &[]).unwrap());
+    let mut loan = Loan::new(ours, [HEAD, PING].concat(), Lent::Upgrade(HEAD.len()), home.clone(), term);
     let mut read = vec![0; 1024];
     let count = loan.read(&mut read).await.unwrap();
     assert_eq!(&read[..count], HEAD, "what is behind the head waits");
