@@ -1,11 +1,12 @@
 //! The fast lane: the few hottest requests, answered straight from the connection.
 //!
-//! In front of actix-web, on the same port and the same workers. A connection reads, parses strictly ([`head`]), copies
-//! finished bytes ([`reads`]) or asks machines ([`asks`]), and answers everything that one read brought with one write
-//! ([`connection`]). Whatever it does not recognise byte for byte is actix-web's ([`slow`]): one ordinary request is lent
-//! there and the connection comes back behind its answer; an unusual one (a coding of the body, an upgrade, HTTP/1.0, two
-//! lengths, `connection: close`) takes the connection there for good. One that becomes a WebSocket comes back behind the 101. Same status codes, headers, limits and metrics as
-//! without the lane: `http.fast_lane = false` is the proof.
+//! In front of actix-web, on the same port and the same workers. A connection ([`connection`]) reads, parses strictly
+//! ([`head`]), copies finished bytes ([`reads`]) or asks machines ([`asks`]), and answers everything that one read brought
+//! with one write ([`pipeline`]). Whatever it does not recognise byte for byte is actix-web's ([`slow`]): one ordinary
+//! request is lent there and the connection comes back behind its answer; an unusual one (a coding of the body, an upgrade,
+//! HTTP/1.0, two lengths, `connection: close`) takes the connection there for good. One that becomes a WebSocket comes back
+//! behind the 101. Same status codes, headers, limits and metrics as without the lane, which `http.fast_lane = false`
+//! shows; only deadlines are stricter, as actix-http gives none to a head behind the first.
 
 mod asks;
 mod connection;

@@ -25,7 +25,7 @@ impl Gated {
         self.is_open.send_replace(is_open);
     }
 
-    /// Resolves when the closed gate has one more record to keep waiting than when this was called.
+    /// Resolves when one more record has come than when this was called.
     pub(crate) fn next(&self) -> impl Future<Output = ()> + use<> {
         let (mut came, before) = (self.came.subscribe(), *self.came.borrow());
         async move { drop(came.wait_for(|came| *came > before).await.unwrap()) }

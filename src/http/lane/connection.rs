@@ -118,7 +118,7 @@ impl Connection {
                 Ok(if out.is_empty() { self.wait(Waiting::Nothing) } else { Next::Go })
             }
         };
-        let sent = if self.pipeline.holds(&out) { Ok(()) } else { self.send(cx, &out) };
+        let sent = if self.pipeline.keeps_for_later(&out) { Ok(()) } else { self.send(cx, &out) };
         out.clear();
         self.worker.out.set(out);
         sent?;
@@ -190,7 +190,7 @@ impl Connection {
         let Some(stream) = self.stream.take() else { return };
         let home = Home::default();
         let received = std::mem::take(self.pipeline.rest());
-        let term = Term::begin(self.worker.watches.clone(), self.watch.clone(), &self.worker.state.config);
+        let term = Term::begin(self.worker.watches.clone(), self.watch.clone(), lent, &self.worker.state.config);
         let answering = self.worker.slow.answer(Loan::new(stream, received, lent, home.clone(), term), self.peer);
         self.waiting = Waiting::Nothing;
         self.phase = Phase::Lent(answering, home);

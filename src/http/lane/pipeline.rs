@@ -1,8 +1,9 @@
 //! The pipeline of one connection: what was received and is not answered, and the answers that wait to be sent together.
 //!
 //! Owns the order of answers, which is that of the requests. Asks that came together are under way together, and a public
-//! read behind an ask is answered when that is. What one read brought is answered by one write: answers that are there
-//! wait for those of the asks among them, but not longer than `http.gather`. It knows nothing of sockets and deadlines.
+//! read behind an ask is answered when that is: it shows what was asked before it, and may show what was asked behind it.
+//! What one read brought is answered by one write: answers that are there wait for those of the asks among them, but not
+//! longer than `http.gather`. It knows nothing of sockets and deadlines.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -35,9 +36,9 @@ pub(super) struct Pipeline {
     rest: Vec<u8>,
     /// Asks under way, in the order of their requests.
     turns: VecDeque<(Place, Turn)>,
-    /// Bytes of requests answered so far.
+    /// Bytes of requests that the lane answered so far.
     answered: u64,
-    /// Bytes of requests among which every ask has begun; not less than [`Self::answered`].
+    /// The same of those among which every ask has begun; between two calls not less.
     begun: u64,
     /// Answers that wait for asks under way.
     held: Vec<u8>,
@@ -126,13 +127,13 @@ impl Pipeline {
     }
 
     /// Keeps answers for later, if asks that came with them are under way. None waits twice.
-    pub(super) fn holds(&mut self, answers: &[u8]) -> bool {
+    pub(super) fn keeps_for_later(&mut self, answers: &[u8]) -> bool {
         let may_wait = self.patience.take().is_none() && !self.worker.limits().gather.is_zero();
-        let holds = may_wait && !self.turns.is_empty() && answers.len() <= HELD_MAX;
-        if holds {
+        let keeps = may_wait && !self.turns.is_empty() && answers.len() <= HELD_MAX;
+        if keeps {
             self.held.extend_from_slice(answers);
         }
-        holds
+        keeps
     }
 
     /// How many bytes the requests were that were answered, and what stands in the way of more.
@@ -178,8 +179,8 @@ impl Pipeline {
         if bytes.is_empty() {
             return Err(Stop::Unread(Left::Nothing));
         }
-        // What asks behind it were begun with must be answered before them.
-        let is_open = self.answered < self.begun || self.is_open();
+        // Once open it stays open.
+        let is_open = self.worker.state.readiness.is_open();
         if is_open && let Some(length) = batch.repeat(bytes, out) {
             return Ok(length);
         }
@@ -218,9 +219,6 @@ impl Pipeline {
 
     /// Begins what these bytes begin with, if it is an ask; its length, if the lane will answer it.
     fn begin_next(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<usize> {
-        if !self.is_open() {
-            return None;
-        }
         let known = self.worker.memo.borrow_mut().find(bytes).map(|(length, _)| length);
         if known.is_some() {
             return known;
@@ -248,9 +246,5 @@ impl Pipeline {
         let limits = self.worker.limits();
         let fits = head.length <= limits.head_max.as_usize() && head.body <= BODY_MAX.min(limits.body_max.as_usize());
         if fits && head.is_plain { hot(head) } else { None }
-    }
-
-    fn is_open(&self) -> bool {
-        self.worker.state.readiness.is_open()
     }
 }

@@ -1,7 +1,8 @@
 //! Public reads of the lane: the board's finished bytes, copied into the connection's buffer.
 //!
 //! What a reader gets is decided in [`super::super::public`] as well; both ways must send the same, and tests compare them.
-//! All reads that directly follow each other in what one read of the socket brought are one batch, answered at one moment.
+//! All reads that are answered in one go are one batch, answered at one moment; that is their time in `/metrics`, without
+//! what they waited for asks of their connection.
 
 use std::cell::Cell;
 use std::ops::Range;

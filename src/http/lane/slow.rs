@@ -68,11 +68,12 @@ pub(super) struct Loan {
     handover: Option<Handover>,
 }
 
-/// The deadline of a lent connection: the begin of an answer must follow on what was heard, and something on that.
+/// The deadline of a connection that is given away: the begin of an answer must follow on what was heard, and something on
+/// that. The loan of one request has none: its head is there, and whoever reads its body gives that a time.
 pub(super) struct Term {
     watches: Rc<Watches>,
     watch: Rc<Watch>,
-    /// The longest time that an honest request takes until its answer begins.
+    /// More than an ordinary request takes until its answer begins, and than a WebSocket is silent.
     longest: Duration,
     keep_alive: Duration,
     /// Whether something was heard since something was said.
@@ -81,9 +82,16 @@ pub(super) struct Term {
 
 impl Term {
     /// Of a connection that is lent because something was heard.
-    pub(super) fn begin(watches: Rc<Watches>, watch: Rc<Watch>, config: &Config) -> Self {
+    pub(super) fn begin(watches: Rc<Watches>, watch: Rc<Watch>, lent: Lent, config: &Config) -> Self {
         let http = &config.http;
-        let longest = http.head_timeout + http.body_timeout + http.wait_max + config.runtime.deadline;
+        let longest = match lent {
+            Lent::Request(_) => Duration::MAX,
+            Lent::Connection | Lent::Upgrade(_) => {
+                // A request that waits asks its machine once more at the end.
+                let waiting = http.wait_max + 2 * config.runtime.deadline;
+                (http.head_timeout + http.body_timeout + waiting).max(config.live.idle_timeout)
+            }
+        };
         let mut term = Self { watches, watch, longest, keep_alive: http.keep_alive, is_asked: false };
         term.heard();
         term
@@ -98,7 +106,7 @@ impl Term {
     /// What was heard with the question before may be all that comes of the next.
     fn said(&mut self) {
         self.is_asked = false;
-        self.watches.allow(&self.watch, self.longest + self.keep_alive);
+        self.watches.allow(&self.watch, self.longest.saturating_add(self.keep_alive));
     }
 }
 

@@ -1,10 +1,16 @@
 //! Requests that came together: in which order and in how many writes they are answered.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::{Office, story};
+
+/// How long an answer may take. Generous: only reached when a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection on which requests are pipelined.
 struct Wire {
@@ -24,8 +30,9 @@ impl Wire {
         self
     }
 
+    /// A hold of one seat, by a customer of its own.
     fn hold(mut self, office: &Office, seat: &str) -> Self {
-        let (token, body) = (office.token("ann"), json!({"block": "A", "seats": [seat]}).to_string());
+        let (token, body) = (office.token(seat), json!({"block": "A", "seats": [seat]}).to_string());
         self.requests += &format!(
             "POST /v1/events/e/holds HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -42,7 +49,7 @@ impl Wire {
     /// The statuses of all that one read of the socket brings.
     async fn read(&mut self) -> Vec<String> {
         self.got.resize(64 * 1024, 0);
-        let count = self.stream.read(&mut self.got).await.unwrap();
+        let count = timeout(PATIENCE, self.stream.read(&mut self.got)).await.unwrap().unwrap();
         let text = str::from_utf8(&self.got[..count]).unwrap();
         text.match_indices("HTTP/1.1 ").map(|(at, begin)| text[at + begin.len()..][..3].to_owned()).collect()
     }
@@ -92,7 +99,27 @@ fn a_read_shows_what_was_asked_before_it() {
         office.journal.set_open(true);
         assert_eq!(wire.read().await, ["201", "200", "409"]);
         let text = str::from_utf8(&wire.got).unwrap();
-        assert!(text.contains(r#""seq":1"#), "{text}");
+        assert!(text.contains(r#""seq":1,"#), "{text}");
+        office
+    });
+}
+
+/// More asks than a connection has under way at a time, with a read behind each.
+#[test]
+fn a_long_pipeline_is_answered_in_its_order() {
+    story(&["http.gather=1s"], async |office| {
+        office.concert("e").await;
+        let mut wire = Wire::to(&office).await;
+        for seat in (1..=8).chain(1..=2) {
+            wire = wire.hold(&office, &format!("1-{seat}")).seats().hold(&office, &format!("2-{seat}")).seats();
+        }
+        wire.send().await;
+        let mut statuses = Vec::new();
+        while statuses.len() < 40 {
+            statuses.extend(wire.read().await);
+        }
+        let (held, taken) = (std::iter::repeat_n(["201", "200"], 16), std::iter::repeat_n(["409", "200"], 4));
+        assert_eq!(statuses, held.chain(taken).flatten().collect::<Vec<_>>());
         office
     });
 }

@@ -298,8 +298,9 @@ fn every_request_of_a_connection_has_deadlines() {
 /// actix-web keeps a connection whose request the lane would not read, and gives a time to its first head only.
 #[test]
 fn a_connection_that_was_given_away_has_deadlines_too() {
-    let times = ["http.head_timeout=200ms", "http.body_timeout=200ms", "http.wait_max=200ms", "http.keep_alive=1s"];
-    let node = node(&[&times[..], &["runtime.deadline=400ms", "cluster.owner_wait=300ms"]].concat());
+    let times = ["http.head_timeout=500ms", "http.body_timeout=500ms", "http.wait_max=500ms", "http.keep_alive=1s"];
+    let others = ["runtime.deadline=2s", "cluster.owner_wait=1s", "live.idle_timeout=1s"];
+    let node = node(&[times.as_slice(), &others].concat());
     let chunked = request("POST", "/v1/events/lane/holds", "transfer-encoding: chunked\r\n", "")
         .replace("\r\n\r\n", "\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
     let whole = request("GET", "/v1/events/lane", "", "");

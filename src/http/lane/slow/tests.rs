@@ -19,7 +19,7 @@ async fn lent(home: &Home) -> (Loan, TcpStream) {
     let (ours, client) = node::pair().await;
     let watches = Rc::new(Watches::new());
     let watch = watches.add();
-    let term = Term::begin(watches, watch, &Config::load(None, &[]).unwrap());
+    let term = Term::begin(watches, watch, Lent::Connection, &Config::load(None, &[]).unwrap());
     let mut loan = Loan::new(ours, [HEAD, PING].concat(), Lent::Upgrade(HEAD.len()), home.clone(), term);
     let mut read = vec![0; 1024];
     let count = loan.read(&mut read).await.unwrap();
@@ -68,4 +68,17 @@ async fn behind_another_answer_it_is_given_away_for_good() {
     drop(loan);
     assert!(home.take().is_none());
     drop(client);
+}
+
+#[test]
+fn a_connection_given_away_has_a_time_and_a_websocket_on_it_may_be_silent_for_longer() {
+    let watches = Rc::new(Watches::new());
+    let longest = |lent, sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Term::begin(watches.clone(), watches.add(), lent, &Config::load(None, &sets).unwrap()).longest
+    };
+    let (given, request) = (Lent::Connection, Lent::Request(1));
+    assert_eq!(longest(given, &["http.wait_max=3m", "live.idle_timeout=10s"]), Duration::from_secs(5 + 10 + 180 + 10));
+    assert_eq!(longest(given, &["live.idle_timeout=5m"]), Duration::from_secs(300));
+    assert_eq!(longest(request, &[]), Duration::MAX);
 }
