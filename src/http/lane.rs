@@ -117,13 +117,7 @@ impl Worker {
 type Answering = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The slow way of one worker, whatever its services are called.
-struct Slow(Box<dyn Fn(Loan, SocketAddr) -> Answering>);
-
-impl Slow {
-    fn answer(&self, loan: Loan, peer: SocketAddr) -> Answering {
-        (self.0)(loan, peer)
-    }
-}
+type Slow = Box<dyn Fn(Loan, SocketAddr) -> Answering>;
 
 /// Serves an application on a listener, with the lane in front of it.
 ///
@@ -196,7 +190,7 @@ where
     S::Error: fmt::Debug,
     S::Future: 'static,
 {
-    Slow(Box::new(move |loan, peer| {
+    Box::new(move |loan, peer| {
         let service = service.clone();
         Box::pin(async move {
             let answered = match poll_fn(|cx| service.poll_ready(cx)).await {
@@ -207,7 +201,7 @@ where
                 debug!(?error, "a connection broke");
             }
         })
-    }))
+    })
 }
 
 async fn accept(worker: Rc<Worker>, stream: TcpStream) -> Result<(), Infallible> {

@@ -191,7 +191,7 @@ impl Connection {
         let home = Home::default();
         let received = std::mem::take(self.pipeline.rest());
         let term = Term::begin(self.worker.watches.clone(), self.watch.clone(), lent, &self.worker.state.config);
-        let answering = self.worker.slow.answer(Loan::new(stream, received, lent, home.clone(), term), self.peer);
+        let answering = (self.worker.slow)(Loan::new(stream, received, lent, home.clone(), term), self.peer);
         self.waiting = Waiting::Nothing;
         self.phase = Phase::Lent(answering, home);
     }
