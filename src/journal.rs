@@ -31,8 +31,6 @@ mod tails;
 mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
-#[cfg(test)]
-mod gated;
 
 use std::fmt;
 
@@ -43,8 +41,6 @@ pub use data_dir::{DataDir, LockError};
 pub use disk::{Disk, FileDisk};
 pub use embedded::Embedded;
 pub use format::Fault;
-#[cfg(test)]
-pub(crate) use gated::Gated;
 pub use log::Options;
 pub use observer::{Commit, Observer, Silent};
 pub use recovery::{OpenError, Recovery};

@@ -54,7 +54,7 @@ mod shard;
 mod shelf;
 mod snapshotting;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waiter;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use actors::message::Message;
 use actors::notice::{self, Letter};
 use actors::payment;
 use actors::policy::Policy;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use super::limits::Limits;
@@ -29,7 +30,8 @@ use crate::auth::{self, Auth};
 use crate::board::{self, Board};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
-use crate::journal::{self, Embedded, Gated, Seq};
+use crate::journal::{self, Embedded, Journal, Seq};
+use crate::runtime::tests::JournalDouble;
 use crate::runtime::{Alone, FeedSink, NoHooks, Outward, Parts, Runtime, Settings, Shelf, Stored};
 use crate::snapshots;
 use crate::telemetry::Metrics;
@@ -48,8 +50,8 @@ pub(super) struct Office {
     organizer: String,
     door: ServerHandle,
     runtime: Runtime,
-    journal: Arc<Gated>,
-    _dir: tempfile::TempDir,
+    /// The journal and its directory, unless a test has the journal in its hands.
+    stored: Option<(Arc<Embedded>, tempfile::TempDir)>,
 }
 
 /// The payment provider: answers at once, unless it is silent.
@@ -128,6 +130,27 @@ fn story<F: Future<Output = Office>>(sets: &[&str], tell: impl FnOnce(Office) ->
     });
 }
 
+/// Runs a story at a concert with these settings, and with the journal in its hands.
+fn concert_story<F: Future<Output = ()>>(sets: &[&str], tell: impl FnOnce(Arc<Office>, Arc<JournalDouble>) -> F) {
+    actix_rt::System::new().block_on(async {
+        let (journal, board) = (Arc::new(JournalDouble::default()), Board::new(board::Settings::new(SHARDS)));
+        let office = Arc::new(Office::with_journal(sets, Arc::new(board), journal.clone()));
+        office.concert("e").await;
+        tell(office.clone(), journal).await;
+        Arc::into_inner(office).unwrap().close().await;
+    });
+}
+
+/// Has what waits become durable, as soon as something does, and what comes later at once.
+async fn release(journal: &JournalDouble) {
+    let mut held = Some(journal.held().await);
+    journal.hold(false);
+    while let Some(record) = held {
+        journal.acknowledge(record);
+        held = journal.held().now_or_never();
+    }
+}
+
 impl Office {
     fn open(sets: &[&str]) -> Office {
         Self::with_board(sets, Arc::new(Board::new(board::Settings::new(SHARDS))))
@@ -136,6 +159,13 @@ impl Office {
     /// An office with a board on which its test may publish.
     pub(super) fn with_board(sets: &[&str], board: Arc<Board>) -> Office {
         let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Embedded::open(dir.path(), small_journal(), Arc::new(journal::Silent)).unwrap();
+        let journal = Arc::new(journal);
+        let office = Self::with_journal(sets, board, journal.clone());
+        Office { stored: Some((journal, dir)), ..office }
+    }
+
+    fn with_journal(sets: &[&str], board: Arc<Board>, journal: Arc<dyn Journal>) -> Office {
         let (organizer, digest) = auth::new_key();
         let mut all = vec![
             format!("auth.hs256_secret={SECRET}"),
@@ -146,11 +176,9 @@ impl Office {
         ];
         all.extend(sets.iter().map(|set| (*set).to_owned()));
         let config = Config::load(None, &all).unwrap();
-        let (journal, _) = Embedded::open(dir.path(), small_journal(), Arc::new(journal::Silent)).unwrap();
-        let journal = Arc::new(Gated::open(journal));
         let provider = Arc::new(Provider::default());
         let parts = Parts {
-            journal: journal.clone(),
+            journal,
             snapshots: Arc::new(NoShelf),
             policy: Policy { shards: SHARDS, ..Policy::default() },
             settings: Settings { arbiters: 1, fault_injection: true, ..Settings::default() },
@@ -180,13 +208,15 @@ impl Office {
         state.readiness.ready();
         let door = serve(TcpListener::bind("127.0.0.1:0").unwrap(), state.clone()).unwrap();
         actix_rt::spawn(door.server);
-        Office { state, provider, address: door.address, organizer, door: door.handle, runtime, journal, _dir: dir }
+        Office { state, provider, address: door.address, organizer, door: door.handle, runtime, stored: None }
     }
 
     pub(super) async fn close(self) {
         self.door.stop(false).await;
         self.runtime.stop().await;
-        self.journal.embedded.close();
+        if let Some((journal, _)) = &self.stored {
+            journal.close();
+        }
     }
 
     fn token(&self, customer: &str) -> String {

@@ -35,7 +35,8 @@ use actors::time::{Millis, Span};
 use tokio::sync::mpsc;
 
 use super::{Alone, Beyond, Failure, FeedSink, Hooks, Outward, Parts, Router, Runtime, Settings};
-use double::{Held, JournalDouble, ShelfDouble};
+pub(crate) use double::JournalDouble;
+use double::{Held, ShelfDouble};
 
 /// A runtime with one shard and everything around it in the test's hands.
 struct Story {

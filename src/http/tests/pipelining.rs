@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Office, story};
+use super::{Office, concert_story, release};
 
 /// How long an answer may take. Generous: only reached when a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,31 +57,25 @@ impl Wire {
 
 #[test]
 fn what_one_read_brought_is_answered_by_one_write() {
-    story(&["http.gather=1s"], async |office| {
-        office.concert("e").await;
+    concert_story(&["http.gather=1s"], async |office, journal| {
         let mut wire = Wire::to(&office).await.seats().hold(&office, "1-1").seats().hold(&office, "1-2").seats();
-        office.journal.set_open(false);
-        let waits = office.journal.next();
+        journal.hold(true);
         wire.send().await;
-        waits.await;
-        office.journal.set_open(true);
+        release(&journal).await;
         assert_eq!(wire.read().await, ["200", "201", "200", "201", "200"]);
-        office
     });
 }
 
 #[test]
 fn what_is_answered_waits_no_longer_than_allowed() {
     for gather in ["0s", "20ms"] {
-        story(&[&format!("http.gather={gather}")], async |office| {
-            office.concert("e").await;
+        concert_story(&[&format!("http.gather={gather}")], async |office, journal| {
             let mut wire = Wire::to(&office).await.seats().seats().hold(&office, "1-1").seats();
-            office.journal.set_open(false);
+            journal.hold(true);
             wire.send().await;
             assert_eq!(wire.read().await, ["200", "200"], "{gather}");
-            office.journal.set_open(true);
+            release(&journal).await;
             assert_eq!(wire.read().await, ["201", "200"], "{gather}");
-            office
         });
     }
 }
@@ -89,26 +83,21 @@ fn what_is_answered_waits_no_longer_than_allowed() {
 /// A read behind a hold is answered when that is; asks behind reads do not wait for them.
 #[test]
 fn a_read_shows_what_was_asked_before_it() {
-    story(&["http.gather=0s"], async |office| {
-        office.concert("e").await;
-        office.journal.set_open(false);
-        let waits = office.journal.next();
+    concert_story(&["http.gather=0s"], async |office, journal| {
+        journal.hold(true);
         let mut wire = Wire::to(&office).await.hold(&office, "1-1").seats().hold(&office, "1-1");
         wire.send().await;
-        waits.await;
-        office.journal.set_open(true);
+        release(&journal).await;
         assert_eq!(wire.read().await, ["201", "200", "409"]);
         let text = str::from_utf8(&wire.got).unwrap();
         assert!(text.contains(r#""seq":1,"#), "{text}");
-        office
     });
 }
 
 /// More asks than a connection has under way at a time, with a read behind each.
 #[test]
 fn a_long_pipeline_is_answered_in_its_order() {
-    story(&["http.gather=1s"], async |office| {
-        office.concert("e").await;
+    concert_story(&["http.gather=1s"], async |office, _| {
         let mut wire = Wire::to(&office).await;
         for seat in (1..=8).chain(1..=2) {
             wire = wire.hold(&office, &format!("1-{seat}")).seats().hold(&office, &format!("2-{seat}")).seats();
@@ -120,6 +109,5 @@ fn a_long_pipeline_is_answered_in_its_order() {
         }
         let (held, taken) = (std::iter::repeat_n(["201", "200"], 16), std::iter::repeat_n(["409", "200"], 4));
         assert_eq!(statuses, held.chain(taken).flatten().collect::<Vec<_>>());
-        office
     });
 }

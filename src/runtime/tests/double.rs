@@ -13,7 +13,7 @@ use crate::journal::{AppendError, Health, Journal, ReplayError, Seq, Shard, Spac
 use crate::snapshots::Error;
 
 /// An append that waits for the test's word.
-pub(super) struct Held {
+pub(crate) struct Held {
     pub(super) shard: Shard,
     pub(super) after: Seq,
     pub(super) record: Vec<u8>,
@@ -27,7 +27,7 @@ struct Records {
     kept: Vec<Vec<u8>>,
 }
 
-pub(super) struct JournalDouble {
+pub(crate) struct JournalDouble {
     shards: Mutex<HashMap<u16, Records>>,
     /// Whether appends wait for the test.
     holding: Mutex<bool>,
@@ -59,15 +59,15 @@ impl Default for JournalDouble {
 }
 
 impl JournalDouble {
-    pub(super) fn hold(&self, holding: bool) {
+    pub(crate) fn hold(&self, holding: bool) {
         *self.holding.lock().unwrap() = holding;
     }
 
-    pub(super) async fn held(&self) -> Held {
+    pub(crate) async fn held(&self) -> Held {
         self.held.lock().await.recv().await.unwrap()
     }
 
-    pub(super) fn acknowledge(&self, held: Held) {
+    pub(crate) fn acknowledge(&self, held: Held) {
         let seq = self.keep(held.shard, held.after, held.record);
         held.done.send(Ok(seq)).unwrap();
     }
