@@ -11,6 +11,8 @@ mod organizers;
 
 use std::fmt;
 
+use actors::bytes::all;
+
 pub use customers::{CustomerTokens, JwksError, TOKEN_BYTES_MAX, Verified, mint};
 pub use organizers::{KEY_PREFIX, Organizer, OrganizerKeys, new_key};
 
@@ -91,7 +93,7 @@ pub fn bearer(header: Option<&str>) -> Result<&str, AuthError> {
     let (scheme, token) = header.trim().split_once(' ').ok_or(AuthError::Malformed)?;
     let token = token.trim_start();
     let fits =
-        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && all(token.as_bytes(), |b| b.is_ascii_graphic());
     if fits { Ok(token) } else { Err(AuthError::Malformed) }
 }
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::bytes::End;
 use crate::feed::Feed;
 use crate::machine::{Machine, Moment, Outbox, Turned};
 use crate::planted::{self, Bug};
@@ -89,6 +90,7 @@ pub struct Keyed<M: Machine> {
 struct Stored {
     fingerprint: u64,
     /// The bincode of what was answered.
+    #[serde(with = "serde_bytes")]
     answer: Box<[u8]>,
 }
 
@@ -102,7 +104,7 @@ impl Stored {
     fn new<R: Serialize>(fingerprint: u64, answer: &Result<R, Refusal>) -> Self {
         let config = bincode::config::standard().with_limit::<ANSWER_BYTES_MAX>();
         let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-        bincode::serde::encode_into_std_write(answer, &mut bytes, config).expect("an answer can be encoded");
+        bincode::serde::encode_into_writer(answer, End(&mut bytes), config).expect("an answer can be encoded");
         Self { fingerprint, answer: bytes.into() }
     }
 
@@ -240,4 +242,21 @@ fn replay<R: DeserializeOwned>(key: Key, stored: &Stored) -> Answer<R> {
 fn lift<C, R>(inner: &mut Outbox<C>, out: &mut Outbox<Entry<C, R>>) {
     out.changes.extend(inner.changes.drain(..).map(Entry::Change));
     out.effects.append(&mut inner.effects);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_stored_answer_is_its_fingerprint_its_length_and_its_bytes() {
+        let config = bincode::config::standard();
+        let stored = Stored { fingerprint: 7, answer: vec![251; 300].into() };
+        let bytes = bincode::serde::encode_to_vec(&stored, config).unwrap();
+        let golden = [&[7, 251, 44, 1][..], &[251; 300]].concat();
+        assert_eq!(bytes, golden);
+        assert_eq!(bincode::serde::decode_from_slice(&golden, config).unwrap(), (stored, golden.len()));
+        assert!(bincode::serde::decode_from_slice::<Stored, _>(&golden[..303], config).is_err());
+    }
 }

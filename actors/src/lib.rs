@@ -19,6 +19,7 @@
 
 pub mod address;
 pub mod block;
+pub mod bytes;
 pub mod event;
 pub mod feed;
 pub mod gateway;

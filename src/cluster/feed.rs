@@ -5,6 +5,7 @@
 //! because a message is missing, because they have a new owner, or because nothing was heard of them yet. A picture comes
 //! as ordinary messages, closed by one that says from which number on it was drawn. Pure: no I/O, time is an argument.
 
+use actors::bytes::End;
 use actors::feed::Feed;
 use actors::ids::Shard;
 use actors::planted::{self, Bug};
@@ -56,7 +57,7 @@ pub fn put(packet: &mut Vec<u8>, told: &Told) {
     if packet.is_empty() {
         packet.push(VERSION);
     }
-    bincode::serde::encode_into_std_write(told, packet, CODEC).expect("a feed message can be encoded");
+    bincode::serde::encode_into_writer(told, End(packet), CODEC).expect("a feed message can be encoded");
 }
 
 /// The messages of a packet; `None` if it is of another version or damaged.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use actors::bytes::End;
 use actors::ids::Shard;
 use actors::time::Millis;
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
@@ -118,7 +119,7 @@ impl Heartbeat {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        bincode::serde::encode_into_std_write(self, &mut bytes, CODEC).expect("a heartbeat can be encoded");
+        bincode::serde::encode_into_writer(self, End(&mut bytes), CODEC).expect("a heartbeat can be encoded");
         bytes
     }
 

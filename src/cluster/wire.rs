@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use actors::address::Address;
+use actors::bytes::End;
 use actors::keyed::{Answer, Key};
 use actors::message::{Message, Reply};
 use actors::refusal::Refusal;
@@ -132,14 +133,14 @@ pub(super) struct Packet {
 impl Packet {
     pub(super) fn new(from: &NodeId) -> Self {
         let mut bytes = vec![VERSION];
-        bincode::serde::encode_into_std_write(from, &mut bytes, CODEC).expect("a node's name can be encoded");
+        bincode::serde::encode_into_writer(from, End(&mut bytes), CODEC).expect("a node's name can be encoded");
         Self { bytes, items: 0 }
     }
 
     /// Adds an item; the bytes it takes.
     pub(super) fn put(&mut self, item: &Item) -> usize {
         let before = self.bytes.len();
-        bincode::serde::encode_into_std_write(item, &mut self.bytes, CODEC).expect("an item can be encoded");
+        bincode::serde::encode_into_writer(item, End(&mut self.bytes), CODEC).expect("an item can be encoded");
         self.items += 1;
         self.bytes.len() - before
     }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::time::UNIX_EPOCH;
 
 use actors::block::{Claim, HoldState, HoldView, SeatIx};
+use actors::bytes::End;
 use actors::ids::{HoldId, OrderId};
 use actors::money::Money;
 use actors::time::Millis;
@@ -166,7 +167,7 @@ pub(super) fn json(answer: &impl Serialize) -> Vec<u8> {
 /// JSON of an answer of about so many bytes.
 pub(super) fn json_in(room: usize, answer: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(room);
-    serde_json::to_writer(&mut bytes, answer).expect("an answer of texts and numbers is JSON");
+    serde_json::to_writer(End(&mut bytes), answer).expect("an answer of texts and numbers is JSON");
     bytes
 }
 

@@ -14,9 +14,8 @@
 use std::fmt;
 
 use actors::address::Address;
+use actors::bytes::End;
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
-use bincode::enc::write::Writer;
-use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -89,17 +88,6 @@ impl std::error::Error for FormatError {
             FormatError::Encode(source) => Some(source),
             FormatError::Version { .. } | FormatError::Short | FormatError::Long { .. } | FormatError::Kind => None,
         }
-    }
-}
-
-/// Where bytes are appended, without the detour over a writer that can fail.
-struct End<'a>(&'a mut Vec<u8>);
-
-impl Writer for End<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
     }
 }
 

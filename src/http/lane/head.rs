@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use actors::bytes::all;
 use memchr::memmem::Finder;
 
 use super::super::around::is_host;
@@ -99,7 +100,7 @@ fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
     // The parser also takes lines that end with a bare line feed, and empty lines before the first. Counted one by one: an
     // empty line too many must not make up for a carriage return too few.
     let lines = request.headers.len() + 2;
-    let count = |end: u8| bytes.iter().filter(|byte| **byte == end).count();
+    let count = |end: u8| memchr::memchr_iter(end, bytes).count();
     if !is_whole || count(b'\n') != lines || count(b'\r') != lines {
         return None;
     }
@@ -112,7 +113,7 @@ fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
         _ => Method::Other,
     };
     let target =
-        request.path.filter(|target| target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic()))?;
+        request.path.filter(|target| target.starts_with('/') && all(target.as_bytes(), |b| b.is_ascii_graphic()))?;
     let mut seen = Seen { is_plain: method != Method::Other, ..Seen::default() };
     for header in &*request.headers {
         seen.header(header.name, text(header.value)?)?;
@@ -133,8 +134,7 @@ fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
 
 /// A value of visible ASCII, spaces and tabs.
 fn text(value: &[u8]) -> Option<&str> {
-    let fits = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
-    if fits { str::from_utf8(value).ok() } else { None }
+    if all(value, |byte| matches!(byte, b' '..=b'~' | b'\t')) { str::from_utf8(value).ok() } else { None }
 }
 
 #[derive(Default)]

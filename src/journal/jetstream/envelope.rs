@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use actors::bytes::End;
 use actors::time::Millis;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use bytes::Bytes;
@@ -127,7 +128,7 @@ pub fn seal(mut record: Vec<u8>, head: &Head<'_>) -> (Bytes, Mark) {
         owner: &head.owner.name,
         incarnation: head.owner.incarnation,
     };
-    bincode::serde::encode_into_std_write(&facts, &mut record, FACTS).expect("numbers and a name can be encoded");
+    bincode::serde::encode_into_writer(&facts, End(&mut record), FACTS).expect("numbers and a name can be encoded");
     let length = u16::try_from(record.len() - before).expect("the facts are short, names have at most 64 bytes");
     record.extend_from_slice(&length.to_le_bytes());
     let crc = crc32c::crc32c(&record);
