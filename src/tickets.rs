@@ -14,6 +14,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use actors::bytes::End;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,6 +33,9 @@ pub const TOKEN_BYTES_MAX: usize = 2048;
 
 /// Largest key file, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Room for the claims of most tickets, made at once.
+const CLAIMS_BYTES: usize = 256;
 
 /// What a ticket says. The order of the fields is the order in the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,11 +162,12 @@ impl TicketKey {
     /// Never: the claims are texts and numbers, which always have a JSON form.
     #[must_use]
     pub fn sign(&self, claims: &TicketClaims<'_>) -> String {
-        let claims = serde_json::to_vec(claims).expect("claims are texts and numbers");
-        let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 92);
+        let mut json = Vec::with_capacity(CLAIMS_BYTES);
+        serde_json::to_writer(End(&mut json), claims).expect("claims are texts and numbers");
+        let mut token = String::with_capacity(self.header.len() + json.len() * 4 / 3 + 92);
         token.push_str(&self.header);
         token.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        URL_SAFE_NO_PAD.encode_string(json, &mut token);
         let signature = self.signed.of(token.as_bytes(), || self.signature(token.as_bytes()));
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);

@@ -15,6 +15,7 @@ use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use actors::bytes::End;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -283,7 +284,7 @@ impl Ledger {
         let mut text = Vec::with_capacity(LINE_BYTES * lines.len());
         for line in lines {
             let before = text.len();
-            serde_json::to_writer(&mut text, line).map_err(|_| AWAY)?;
+            serde_json::to_writer(End(&mut text), line).map_err(|_| AWAY)?;
             text.push(b'\n');
             if text.len() - before > LINE_BYTES_MAX {
                 return Err(AWAY);

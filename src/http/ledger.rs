@@ -10,6 +10,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Data, Path};
 use actors::address::BlockRef;
 use actors::block::{Claim, Command, Line, LineState, Reply};
+use actors::bytes::End;
 use actors::ids::HoldId;
 use actors::keyed::Asked;
 use actors::message::Message;
@@ -124,7 +125,7 @@ fn write(text: &mut Vec<u8>, at: &BlockRef, line: &Line, names: &SeatNames) {
             order: order.as_deref(),
             customer: line.customer.as_ref().map(|customer| customer.as_str()),
         };
-        serde_json::to_writer(&mut *text, &line).expect("a line of texts and numbers is JSON");
+        serde_json::to_writer(End(text), &line).expect("a line of texts and numbers is JSON");
         text.push(b'\n');
     };
     match &line.claim {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use actors::bytes::End;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -60,7 +61,7 @@ impl Sink for FileSink {
     fn deliver<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), SinkError>> {
         async move {
             let mut line = Vec::with_capacity(LINE_BYTES + 2 * notice.text.len());
-            serde_json::to_writer(&mut line, notice).map_err(|error| SinkError::permanent(error.to_string()))?;
+            serde_json::to_writer(End(&mut line), notice).map_err(|error| SinkError::permanent(error.to_string()))?;
             line.push(b'\n');
             if line.len() > LINE_BYTES_MAX {
                 return Err(SinkError::permanent("the notice is too long for the notices file"));
