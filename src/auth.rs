@@ -11,7 +11,7 @@ mod organizers;
 
 use std::fmt;
 
-use actors::bytes::all;
+use actors::bytes::is_visible;
 
 pub use customers::{CustomerTokens, JwksError, TOKEN_BYTES_MAX, Verified, mint};
 pub use organizers::{KEY_PREFIX, Organizer, OrganizerKeys, new_key};
@@ -92,8 +92,7 @@ pub fn bearer(header: Option<&str>) -> Result<&str, AuthError> {
     let header = header.ok_or(AuthError::Missing)?;
     let (scheme, token) = header.trim().split_once(' ').ok_or(AuthError::Malformed)?;
     let token = token.trim_start();
-    let fits =
-        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && all(token.as_bytes(), |b| b.is_ascii_graphic());
+    let fits = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && is_visible(token.as_bytes());
     if fits { Ok(token) } else { Err(AuthError::Malformed) }
 }
 

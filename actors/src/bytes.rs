@@ -52,6 +52,12 @@ pub fn all(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |fits, byte| fits & is_such(*byte))
 }
 
+/// Whether all of a text is visible ASCII, `!` to `~`; an empty one is.
+#[must_use]
+pub fn is_visible(text: &[u8]) -> bool {
+    all(text, |byte| byte.is_ascii_graphic())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,10 +77,10 @@ mod tests {
     fn one_byte_that_is_not_such_is_found_wherever_it_is() {
         for length in [1, 15, 16, 17, 200] {
             let mut text = vec![b'a'; length];
-            assert!(all(&text, |byte| byte.is_ascii_graphic()));
+            assert!(is_visible(&text));
             for at in 0..length {
                 text[at] = b' ';
-                assert!(!all(&text, |byte| byte.is_ascii_graphic()), "{at} of {length}");
+                assert!(!is_visible(&text), "{at} of {length}");
                 text[at] = b'a';
             }
         }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use actors::bytes::is_visible;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::CompactString;
@@ -211,7 +212,7 @@ impl CustomerTokens {
 }
 
 fn is_customer(name: &str) -> bool {
-    (1..=CUSTOMER_LENGTH_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=CUSTOMER_LENGTH_MAX).contains(&name.len()) && is_visible(name.as_bytes())
 }
 
 fn is_supported(algorithm: &str) -> bool {

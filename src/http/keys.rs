@@ -4,7 +4,7 @@
 //! The answers themselves are kept by the machines, see [`actors::keyed`].
 
 use actix_web::HttpRequest;
-use actors::bytes::all;
+use actors::bytes::is_visible;
 use actors::keyed::{Key, KeyDigest};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
@@ -34,7 +34,7 @@ pub(super) fn header(request: &HttpRequest) -> Result<Option<String>, Problem> {
 /// # Errors
 /// [`Code::InvalidIdempotencyKey`]: it is not 1 to 255 visible characters.
 pub(super) fn checked(key: &[u8]) -> Result<String, Problem> {
-    let fits = (1..=LENGTH_MAX).contains(&key.len()) && all(key, |b| b.is_ascii_graphic());
+    let fits = (1..=LENGTH_MAX).contains(&key.len()) && is_visible(key);
     if fits { Ok(String::from_utf8_lossy(key).into_owned()) } else { Err(Code::InvalidIdempotencyKey.into()) }
 }
 

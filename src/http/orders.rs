@@ -12,6 +12,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use actors::address::Address;
+use actors::bytes::is_visible;
 use actors::ids::{Customer, EventId, OrderId, PaymentId, Shard, Tag};
 use actors::keyed::Asked;
 use actors::message::Message;
@@ -73,7 +74,7 @@ pub(super) struct PayRequest {
 }
 
 fn check_token(checks: &mut Checks, token: &str) {
-    let fits = (1..=TOKEN_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+    let fits = (1..=TOKEN_MAX).contains(&token.len()) && is_visible(token.as_bytes());
     checks.must(fits, "payment.token", format_args!("must be 1 to {TOKEN_MAX} visible characters"));
 }
 

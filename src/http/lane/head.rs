@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use actors::bytes::all;
+use actors::bytes::{all, is_visible};
 use memchr::memmem::Finder;
 
 use super::super::around::is_host;
@@ -112,8 +112,7 @@ fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
         "CONNECT" => return None,
         _ => Method::Other,
     };
-    let target =
-        request.path.filter(|target| target.starts_with('/') && all(target.as_bytes(), |b| b.is_ascii_graphic()))?;
+    let target = request.path.filter(|target| target.starts_with('/') && is_visible(target.as_bytes()))?;
     let mut seen = Seen { is_plain: method != Method::Other, ..Seen::default() };
     for header in &*request.headers {
         seen.header(header.name, text(header.value)?)?;
