@@ -14,7 +14,7 @@ use actors::keyed::{Asked, KeyDigest};
 use actors::message::Message;
 
 use crate::cluster::Cluster;
-pub use crate::runtime::{Answered, Answers, Ask, Failure, Outcome, ShardView, View};
+pub use crate::runtime::{Answered, Answers, Ask, Failure, Found, Outcome, ShardView, View};
 use crate::runtime::{Router, Runtime};
 pub use desk::{Asking, Desk};
 
@@ -99,9 +99,9 @@ impl Dispatch {
         self.local.order_changed(order)
     }
 
-    /// Resolves when the search under this key has its answer; as above.
+    /// Resolves when the search under this key has its answer: with what it found, which is the answer, or else as above.
     #[must_use]
-    pub fn sought(&self, key: KeyDigest) -> tokio::sync::oneshot::Receiver<()> {
+    pub fn sought(&self, key: KeyDigest) -> tokio::sync::oneshot::Receiver<Found> {
         self.local.sought(key)
     }
 

@@ -72,6 +72,7 @@ use tracing::info;
 pub use failure::Failure;
 pub use gauges::{ByKind, ShardView, View};
 pub use hosting::Hosting;
+pub use hub::{Found, Overhearing};
 pub use load::{Recovery, StartError, load};
 pub use router::Router;
 pub use seams::{Alone, Beyond, Committed, FeedSink, Hooks, NoHooks, Outward};

@@ -302,7 +302,7 @@ pub enum House {
 pub enum Command {
     /// From the event desk: layout, price, rules, sale. Answered with [`crate::event::Command::Configured`].
     Configure(Box<Setup>),
-    /// Promise places to a customer. The same hold id again answers the same.
+    /// Promise places to a customer. The same hold id again answers the same, whatever became of the hold since.
     Hold {
         /// Id of the hold, made at the edge.
         hold: HoldId,

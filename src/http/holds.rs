@@ -12,17 +12,18 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use actors::address::{Address, BlockRef};
 use actors::block::{Command, HoldView, Reply, Want};
-use actors::ids::HoldId;
-use actors::keyed::{Answer, Asked, Key};
+use actors::ids::{Customer, HoldId};
+use actors::keyed::{Answer, Asked, Key, KeyDigest};
 use actors::message::Message;
 use actors::order::{self, CANDIDATES_MAX, Candidate};
 use actors::refusal::Refusal;
 use serde::Deserialize;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use super::State;
-use super::ask::{Location, Success, Told, answer, block_told, mark_replayed};
+use super::ask::{Location, Success, Told, answer, block_told, mark_replayed, orders_told};
 use super::body::Posted;
 use super::caller::Buyer;
 use super::meter::Meter;
@@ -32,7 +33,7 @@ use super::shapes::{self, HoldAnswer};
 use super::validate::Checks;
 use super::venue::{Place, new_hold};
 use crate::board::{SeatNames, Wanted};
-use crate::dispatch::Outcome;
+use crate::dispatch::{Found, Outcome};
 
 /// How long a request with a key waits for its search before it is told to come back.
 const SEEK_WAIT: Duration = Duration::from_secs(5);
@@ -120,7 +121,11 @@ pub(super) async fn create(
             held(meter, &place, outcome)
         }
         Plan::Over(search) => searched(&state, meter, search).await,
-        Plan::Under(seek) => seek.run(&state, meter).await,
+        Plan::Under(seek) => {
+            let (desk, asked) = seek.ask();
+            let outcome = state.dispatch.ask(desk, asked).await;
+            seek.follow(&state, meter, outcome).await
+        }
     };
     made.map(HttpResponse::from)
 }
@@ -141,7 +146,7 @@ pub(super) enum Plan {
     In(Place, Asked<Message>),
     /// The block is still to be found.
     Over(Search),
-    /// The customer's desk is to find it.
+    /// The customer's desk is to find it: [`Seek::ask`], then [`Seek::follow`].
     Under(Seek),
 }
 
@@ -193,7 +198,7 @@ fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Ke
             let candidates = candidates(state, event, quantity, max_price)?;
             let buyer = buyer.clone();
             return Ok(match key {
-                Some(key) => Plan::Under(Seek { buyer, quantity, candidates, key }),
+                Some(key) => Plan::Under(Seek::new(state, buyer.0, quantity, candidates, key)),
                 None => Plan::Over(Search { buyer, quantity, left: candidates.into_iter(), asked: None }),
             });
         }
@@ -263,51 +268,74 @@ fn counted(meter: &Meter, made: Result<Success, Problem>) -> Result<Success, Pro
     made
 }
 
-/// The same under a key.
+/// The same under a key: the search is the desk's, begun once and found again by every repetition.
 pub(super) struct Seek {
-    buyer: Buyer,
-    quantity: u32,
-    candidates: Vec<Candidate>,
-    key: Key,
+    desk: Address,
+    command: order::Command,
+    key: KeyDigest,
+    /// Heard before the desk is asked: the answer may come between its reply and a later subscription.
+    sought: oneshot::Receiver<Found>,
+    deadline: Instant,
 }
 
 impl Seek {
-    /// Has the customer's desk find a block that has the places and hold them there, which is counted.
+    fn new(state: &State, customer: Customer, quantity: u32, candidates: Vec<Candidate>, key: Key) -> Self {
+        let desk = Address::home_of(&customer, state.shards());
+        let sought = state.dispatch.sought(key.digest);
+        let (deadline, digest) = (Instant::now() + SEEK_WAIT, key.digest);
+        let command = order::Command::Seek { key, customer, quantity, candidates };
+        Self { desk, command, key: digest, sought, deadline }
+    }
+
+    /// What is to be asked, and of which desk.
+    pub(super) fn ask(&self) -> (Address, Asked<Message>) {
+        (self.desk.clone(), Message::from(self.command.clone()).into())
+    }
+
+    /// Goes on after the desk has said this: has it find a block that has the places and hold them there, which is counted.
     ///
     /// # Errors
     /// Whatever the hold is refused with.
-    pub(super) async fn run(self, state: &State, meter: &Meter) -> Result<Success, Problem> {
-        counted(meter, self.seek(state).await)
+    pub(super) async fn follow(self, state: &State, meter: &Meter, outcome: Outcome) -> Result<Success, Problem> {
+        counted(meter, self.found(state, outcome).await)
     }
 
-    /// The search under a key is the desk's: begun once, found again by every repetition.
-    async fn seek(self, state: &State) -> Result<Success, Problem> {
-        let Self { buyer: Buyer(customer), quantity, candidates, key } = self;
-        let deadline = Instant::now() + SEEK_WAIT;
-        let Address::Orders(desk) = Address::home_of(&customer, state.shards()) else {
-            return Err(Code::Internal.into());
-        };
-        let command = order::Command::Seek { key, customer, quantity, candidates };
+    async fn found(mut self, state: &State, mut outcome: Outcome) -> Result<Success, Problem> {
         let mut first_replayed = None;
         loop {
-            // Listen first: the answer may come between the desk's reply and a later subscription.
-            let sought = state.dispatch.sought(key.digest);
-            let told = state.ask_orders(desk, Asked::from(Message::from(command.clone()))).await?;
+            let told = orders_told(outcome)?;
             let order::Reply::Sought { answer, replayed } = told.reply else { return Err(wrong_reply("order desk")) };
+            // Whoever began the search has heard all that was said of it since.
+            let has_heard_all = first_replayed.is_none() && !replayed;
             let replayed = *first_replayed.get_or_insert(replayed);
-            match answer.map(|answer| *answer) {
+            let answer = match answer {
+                Some(answer) => Some(*answer),
+                None => self.heard().await?.filter(|_| has_heard_all).map(|found| Ok(*found)),
+            };
+            match answer {
                 Some(Ok(view)) => {
                     let names = state.names(&view.block)?;
                     return Ok(created_in(&names, &view, replayed));
                 }
                 Some(Err(refusal)) => return Err(mark_replayed(refused(&refusal, &unnamed), replayed)),
-                None => match timeout_at(deadline, sought).await {
-                    Ok(Ok(())) => {}
-                    // Too many were waiting: look again, but not at once.
-                    Ok(Err(_)) if Instant::now() + LOOK_AGAIN < deadline => sleep(LOOK_AGAIN).await,
-                    Ok(Err(_)) | Err(_) => return Err(in_progress()),
-                },
+                None => {}
             }
+            self.sought = state.dispatch.sought(self.key);
+            let (desk, asked) = self.ask();
+            outcome = state.dispatch.ask(desk, asked).await;
+        }
+    }
+
+    /// Waits until something is known of the search. `None`: the desk knows more.
+    async fn heard(&mut self) -> Result<Found, Problem> {
+        match timeout_at(self.deadline, &mut self.sought).await {
+            Ok(Ok(found)) => Ok(found),
+            // Too many were waiting: look again, but not at once.
+            Ok(Err(_)) if Instant::now() + LOOK_AGAIN < self.deadline => {
+                sleep(LOOK_AGAIN).await;
+                Ok(None)
+            }
+            Ok(Err(_)) | Err(_) => Err(in_progress()),
         }
     }
 }
@@ -331,7 +359,7 @@ fn created_in(names: &SeatNames, view: &HoldView, replayed: bool) -> Success {
 )]
 pub(super) async fn show(state: Data<State>, hold: Path<String>, buyer: Buyer) -> Result<HttpResponse, Problem> {
     let command = |hold| Command::Show { hold, customer: buyer.0.clone() };
-    let told = at_its_block(&state, &hold, command).await?;
+    let told = at_its_block(&state, &hold, command, |to, asked| state.dispatch.ask(to, asked)).await?;
     found(&state, told)
 }
 
@@ -342,7 +370,7 @@ pub(super) async fn show(state: Data<State>, hold: Path<String>, buyer: Buyer) -
 )]
 pub(super) async fn release(state: Data<State>, hold: Path<String>, buyer: Buyer) -> Result<HttpResponse, Problem> {
     let command = |hold| Command::Release { hold, customer: buyer.0.clone() };
-    let told = at_its_block(&state, &hold, command).await?;
+    let told = at_its_block(&state, &hold, command, |to, asked| state.dispatch.ask(to, asked)).await?;
     found(&state, told)
 }
 
@@ -353,11 +381,15 @@ fn found(state: &State, told: Told<Reply>) -> Result<HttpResponse, Problem> {
 }
 
 /// Asks the block that the hold's id names. Two blocks may share a tag: each is asked until one knows the hold.
-async fn at_its_block(state: &State, hold: &str, command: impl Fn(HoldId) -> Command) -> Result<Told<Reply>, Problem> {
+async fn at_its_block<A: Future<Output = Outcome>>(
+    state: &State,
+    hold: &str,
+    command: impl Fn(HoldId) -> Command,
+    ask: impl Fn(Address, Asked<Message>) -> A,
+) -> Result<Told<Reply>, Problem> {
     let hold: HoldId = hold.parse().map_err(|_| Code::UnknownHold)?;
-    for place in state.places_of(hold) {
-        let asked = Asked::from(Message::from(command(hold)));
-        match state.ask_block(&place.at, &place.names, asked).await {
+    for Place { at, names, .. } in state.places_of(hold) {
+        match block_told(&names, ask(Address::Block(at), Message::from(command(hold)).into()).await) {
             Err(problem) if matches!(problem.code(), Code::UnknownHold | Code::UnknownBlock) => {}
             told => return told,
         }
@@ -365,13 +397,18 @@ async fn at_its_block(state: &State, hold: &str, command: impl Fn(HoldId) -> Com
     Err(Code::UnknownHold.into())
 }
 
-/// A hold as its block has it; `None`: there is no such hold of this customer.
+/// A hold as its block, which is asked this way, has it; `None`: there is no such hold of this customer.
 ///
 /// # Errors
 /// The block could not be asked.
-pub(super) async fn read(state: &State, hold: &str, buyer: &Buyer) -> Result<Option<HoldView>, Problem> {
+pub(super) async fn read<A: Future<Output = Outcome>>(
+    state: &State,
+    hold: &str,
+    buyer: &Buyer,
+    ask: impl Fn(Address, Asked<Message>) -> A,
+) -> Result<Option<HoldView>, Problem> {
     let command = |hold| Command::Show { hold, customer: buyer.0.clone() };
-    match at_its_block(state, hold, command).await {
+    match at_its_block(state, hold, command, ask).await {
         Ok(told) => view_of(told.reply).map(Some),
         Err(problem) if problem.code() == Code::UnknownHold => Ok(None),
         Err(problem) => Err(problem),

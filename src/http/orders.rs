@@ -105,7 +105,7 @@ pub(super) async fn place(
     buyer: Buyer,
     posted: Posted<OrderRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let placing = gather(&state, &buyer, posted).await?;
+    let placing = gather(&state, &buyer, posted, |to, asked| state.dispatch.ask(to, asked)).await?;
     let outcome = state.dispatch.ask(placing.0, placing.1).await;
     placed(&state, outcome).map(HttpResponse::from)
 }
@@ -113,14 +113,19 @@ pub(super) async fn place(
 /// An order as it is placed: what its desk is to be asked.
 pub(super) struct Placing(pub(super) Address, pub(super) Asked<Message>);
 
-/// Reads the holds that a buyer orders, at their blocks.
+/// Reads the holds that a buyer orders at their blocks, which are asked this way.
 ///
 /// # Errors
 /// The request does not fit, or a hold cannot be read.
-pub(super) async fn gather(state: &State, buyer: &Buyer, posted: Posted<OrderRequest>) -> Result<Placing, Problem> {
+pub(super) async fn gather<A: Future<Output = Outcome>>(
+    state: &State,
+    buyer: &Buyer,
+    posted: Posted<OrderRequest>,
+    ask: impl Fn(Address, Asked<Message>) -> A,
+) -> Result<Placing, Problem> {
     let Posted { body, once } = posted;
     let OrderRequest { holds, email, payment } = checked(body)?;
-    let holds = try_join_all(holds.iter().map(|hold| holds::read(state, hold, buyer))).await?;
+    let holds = try_join_all(holds.iter().map(|hold| holds::read(state, hold, buyer, &ask))).await?;
     let desk = home(state, &buyer.0);
     let now = clock::now();
     let command = Command::Place {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::control::Control;
 use super::failure::Failure;
 use super::gauges::{Asks, Gauges, View};
-use super::hub::Hub;
+use super::hub::{Found, Hub};
 use super::place::Place;
 use super::seams::{Beyond, Hooks};
 use super::waiter::{Answered, Answers, Ask, Bundle, Outcome};
@@ -82,7 +82,7 @@ impl Router {
     pub(super) fn new(lines: Lines) -> Self {
         let Lines { shards, asks_max, fault_injection, lines, hooks, beyond } = lines;
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
-        let (hub, open) = (Hub::default(), AtomicBool::new(false));
+        let (hub, open) = (Hub::new(beyond.is_alone()), AtomicBool::new(false));
         let board = Switchboard { shards, asks_max, fault_injection, lines, gauges, hub, hooks, beyond, open };
         Self { board: Arc::new(board) }
     }
@@ -188,9 +188,9 @@ impl Router {
         self.board.hub.order_changed(order)
     }
 
-    /// Resolves when the search under this key has its answer.
+    /// Resolves when the search under this key has its answer, with what it found if that is known here.
     #[must_use]
-    pub fn sought(&self, key: KeyDigest) -> oneshot::Receiver<()> {
+    pub fn sought(&self, key: KeyDigest) -> oneshot::Receiver<Found> {
         self.board.hub.sought(key)
     }
 

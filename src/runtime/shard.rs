@@ -384,6 +384,7 @@ impl ShardHost {
     fn carry_out(&self, from: &Address, effect: Effect) {
         match effect {
             Effect::Tell(to, message) => {
+                self.node.router.hub().told(&message);
                 if let Some(host) = self.host.upgrade() {
                     host.tell(to, message);
                 }

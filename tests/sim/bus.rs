@@ -2,30 +2,81 @@
 
 use actors::address::Address;
 use actors::gateway::{Call, Heard};
-use actors::keyed::Asked;
+use actors::ids::HoldId;
+use actors::keyed::{Answer, Asked, KeyDigest};
 use actors::machine::Effect;
-use actors::message::Message;
+use actors::message::{Message, Reply};
 use actors::notice::{self, Letter};
 use actors::order::State;
 use actors::time::Span;
 use actors::{block, order, payment};
 
+use crate::clients::Asking;
 use crate::coverage::Fault;
 use crate::gateway::{Fate, about};
 use crate::model::{HoldStage, LetterStage, PaymentStage, SeekStage, must};
-use crate::node::Mail;
+use crate::node::{Caller, Mail};
 use crate::site::{Place, Site};
 use crate::world::{Event, Step, World};
+use stampede::runtime::Overhearing;
 
 impl<S: Site> World<S> {
     /// What a durable turn wants done.
     pub(crate) fn carry_out(&mut self, from: Place, effect: Effect) -> Step {
         match effect {
-            Effect::Tell(to, message) => self.tell(from, to, message),
+            Effect::Tell(to, message) => {
+                if S::IS_ALONE {
+                    self.overhear(from, &message)?;
+                }
+                self.tell(from, to, message);
+            }
             Effect::Call(call) => self.call(from, call),
             Effect::Deliver(letter) => self.deliver_letter(from, &letter)?,
         }
         Ok(())
+    }
+
+    /// Whoever began a search hears what a block tells its desk, as [`Overhearing`] has it: the desk must never say anything
+    /// else.
+    fn overhear(&mut self, from: Place, message: &Message) -> Step {
+        let (key, found) = match message {
+            Message::Block(block::Command::Seek { key, hold, .. }) => {
+                self.asks(from, *key, *hold);
+                return Ok(());
+            }
+            Message::Order(order::Command::SeekAnswered { key, answer: Ok(found), .. }) => (*key, found),
+            _ => return Ok(()),
+        };
+        let is_trusted =
+            self.overhearing.get(&key).is_some_and(|(place, asked)| *place == from && asked.trusts(found.hold));
+        let began = |asking: &Asking| {
+            let is_first = asking.attempt == 1 && !asking.done && !asking.misuse;
+            is_first && asking.key.is_some_and(|own| own.digest == key)
+        };
+        let Some(wish) = self.crowd.asking.iter().position(began).filter(|_| is_trusted) else { return Ok(()) };
+        self.coverage.count("searches overheard");
+        let caller = Caller { wish, attempt: 1, errand: None, edge: None };
+        let answer = Some(Box::new(Ok((**found).clone())));
+        let result = Ok(Reply::Order(order::Reply::Sought { answer, replayed: false }));
+        self.answered(caller, Ok(Answer { result, replayed: false }))
+    }
+
+    /// A desk asks for a hold. What another process has asked is not known any more.
+    fn asks(&mut self, from: Place, key: KeyDigest, hold: HoldId) {
+        let (place, asked) = self.overhearing.entry(key).or_insert_with(|| (from, Overhearing::default()));
+        if *place == from {
+            asked.asks(hold);
+        } else {
+            self.overhears_no_more(key, hold);
+        }
+    }
+
+    /// As if the desk had asked once more.
+    fn overhears_no_more(&mut self, key: KeyDigest, hold: HoldId) {
+        if let Some((_, asked)) = self.overhearing.get_mut(&key) {
+            asked.asks(hold);
+            asked.asks(hold);
+        }
     }
 
     fn tell(&mut self, from: Place, to: Address, message: Message) {
@@ -41,6 +92,12 @@ impl<S: Site> World<S> {
         }
         for _ in 0..copies {
             let slow = self.chance.hit(rates.slow);
+            if let Message::Block(block::Command::Seek { key, hold, .. }) = message
+                && (slow || copies > 1)
+            {
+                // On a node that is alone neither happens: messages arrive once, and in their order.
+                self.overhears_no_more(key, hold);
+            }
             let wait = if slow { self.chance.between(100, 8000) } else { self.chance.between(0, 3) };
             let mail = Mail { asked: Asked { key: None, command: message.clone() }, from: None };
             self.after(Span(wait), Event::Tell { from, to: to.clone(), mail: Box::new(mail) });

@@ -258,6 +258,7 @@ impl Site for Cluster {
         Fault::ProviderSilent,
     ];
     const COUNTS: &'static [&'static str] = &rates::COUNTS;
+    const IS_ALONE: bool = false;
 
     fn plan(chance: &mut Chance) -> Plan {
         rates::tighten(Plan::draw(chance), chance)

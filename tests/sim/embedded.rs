@@ -105,7 +105,8 @@ impl Site for Embedded {
         Fault::ProviderAway,
         Fault::ProviderSilent,
     ];
-    const COUNTS: &'static [&'static str] = &[];
+    const COUNTS: &'static [&'static str] = &["searches overheard"];
+    const IS_ALONE: bool = true;
 
     fn plan(chance: &mut Chance) -> Plan {
         Plan::draw(chance)

@@ -16,6 +16,7 @@ use actors::payment;
 use actors::time::Millis;
 use stampede::runtime::hosted::AnyMachine;
 
+use crate::asking::public;
 use crate::model::{BlockModel, HoldStage, LetterStage, Owner, Violation, must};
 use crate::node::probe;
 use crate::site::Site;
@@ -287,7 +288,7 @@ impl<S: Site> World<S> {
                     }
                     other => other,
                 };
-                must!(told == Some(&result), "{asking:?} is now answered {result:?}");
+                must!(told.map(public) == Some(public(&result)), "{asking:?} is now answered {result:?}");
             }
         }
         Ok(())

@@ -50,6 +50,9 @@ pub(crate) trait Site: Sized {
     /// What must have happened in a thousand lives.
     const COUNTS: &'static [&'static str];
 
+    /// Whether there is no other node.
+    const IS_ALONE: bool;
+
     /// Sizes, settings and fault rates that both simulations know.
     fn plan(chance: &mut Chance) -> Plan;
 

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use actors::address::Address;
 use actors::gateway::{Call, Heard};
 use actors::ids::{OrderId, PaymentId};
-use actors::keyed::Answer;
+use actors::keyed::{Answer, KeyDigest};
 use actors::message::Reply;
 use actors::notice::LetterKind;
 use actors::payment;
 use actors::time::{Millis, Span};
+use stampede::runtime::Overhearing;
 
 use crate::chance::Chance;
 use crate::clients::Crowd;
@@ -152,6 +153,8 @@ pub(crate) struct World<S: Site> {
     pub(crate) provider: Provider,
     pub(crate) provider_away: bool,
     pub(crate) crowd: Crowd,
+    /// What the desks of searches have asked, by key, and in which process.
+    pub(crate) overhearing: BTreeMap<KeyDigest, (Place, Overhearing)>,
     pub(crate) letters_delivered: BTreeSet<(OrderId, LetterKind)>,
     pub(crate) coverage: Coverage,
     pub(crate) calm: bool,
@@ -175,6 +178,7 @@ impl<S: Site> World<S> {
             site,
             provider: Provider::default(),
             provider_away: false,
+            overhearing: BTreeMap::new(),
             letters_delivered: BTreeSet::new(),
             coverage: Coverage::default(),
             calm: false,

@@ -73,7 +73,9 @@ impl Judge<'_> {
     ) -> Result<Box<HoldView>, Refusal> {
         if let Some(known) = self.stock.holds.get(hold) {
             let theirs = self.stock.holds.roster.name(known.who) == &customer;
-            return if theirs { Ok(Box::new(self.view(hold, known))) } else { Err(Refusal::UnknownHold) };
+            // As it was answered first, whatever became of it since.
+            let first = || Box::new(HoldView { state: HoldState::Held, ..self.view(hold, known) });
+            return if theirs { Ok(first()) } else { Err(Refusal::UnknownHold) };
         }
         let terms = &self.stock.terms;
         open_at(terms, at.now)?;

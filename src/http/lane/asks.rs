@@ -151,15 +151,20 @@ fn first_stage(
                 }
                 holds::Plan::Over(search) => Ok(searching(worker, search)),
                 holds::Plan::Under(seek) => {
-                    let worker = worker.clone();
-                    Ok(Stage::Seeking(Box::pin(async move { seek.run(&worker.state, &worker.meter).await })))
+                    let (worker, (desk, asked)) = (worker.clone(), seek.ask());
+                    let asking = worker.desk.ask(desk, asked);
+                    Ok(Stage::Seeking(Box::pin(async move {
+                        seek.follow(&worker.state, &worker.meter, asking.await).await
+                    })))
                 }
             }
         }
         Ask::Order => {
             let buyer = buyer(worker, address, authorization, left)?;
             let (worker, posted) = (worker.clone(), sent.posted()?);
-            Ok(Stage::Gathering(Box::pin(async move { orders::gather(&worker.state, &buyer, posted).await })))
+            Ok(Stage::Gathering(Box::pin(async move {
+                orders::gather(&worker.state, &buyer, posted, |to, asked| worker.desk.ask(to, asked)).await
+            })))
         }
     }
 }
