@@ -47,17 +47,27 @@ pub(super) fn value(id: &[u8]) -> HeaderValue {
 
 /// A new id: `req_` and 128 random bits in hexadecimal digits.
 pub(super) fn made() -> [u8; MADE_LENGTH] {
-    let mut id = [0; MADE_LENGTH];
-    id[..4].copy_from_slice(b"req_");
-    let bits = u128::from(clock::unique()) << 64 | u128::from(clock::unique());
-    for (pair, byte) in id[4..].chunks_exact_mut(2).zip(bits.to_be_bytes()) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    let mut id = *b"req_0123456789abcdef0123456789abcdef";
+    let (high, low) = (clock::unique(), clock::unique());
+    let parts = [high >> 32, high, low >> 32, low];
+    for (digits, part) in id[4..].chunks_exact_mut(8).zip(parts) {
+        digits.copy_from_slice(&hexadecimal(part as u32));
     }
     id
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The digits of a number, all at once in one register: there is an id for every read.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    // Each digit into a byte of its own.
+    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
+    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits << 4 | digits) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + 6 * ONES) >> 4 & ONES;
+    (digits + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
+}
+
 /// Bytes of an id that was made here.
 pub(super) const MADE_LENGTH: usize = 36;
 
@@ -65,6 +75,20 @@ pub(super) const MADE_LENGTH: usize = 36;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_number_is_written_in_hexadecimal_digits() {
+        for number in (0..=u32::MAX).step_by(65_521).chain([u32::MAX, 0x0123_4567, 0x89ab_cdef]) {
+            assert_eq!(str::from_utf8(&hexadecimal(number)).unwrap(), format!("{number:08x}"));
+        }
+    }
+
+    #[test]
+    fn a_new_id_is_128_bits() {
+        let (one, other) = (made(), made());
+        assert!(one.starts_with(b"req_") && u128::from_str_radix(str::from_utf8(&one[4..]).unwrap(), 16).is_ok());
+        assert!(one[4..20] != other[4..20] && one[20..] != other[20..]);
+    }
 
     #[test]
     fn a_plain_id_is_kept_and_anything_else_is_replaced() {
