@@ -78,7 +78,7 @@ pub const ROWS: [Row; 23] = [
     row("availability-pipelined", UNNAMED, Task::Availability, 64, 16),
     row("holds", UNNAMED, Task::Holds, 64, 1),
     row("holds-pipelined", UNNAMED, Task::Holds, 64, 16),
-    row("rush-pipelined", UNNAMED, Task::Rush, 64, 16),
+    row("rush-pipelined", UNNAMED, Task::Rush, 256, 16),
     row("cost-availability", "cost", Task::Kind("availability"), 64, 1),
     row("cost-seats", "cost", Task::Kind("seats"), 64, 1),
     row("cost-event", "cost", Task::Kind("event"), 64, 1),

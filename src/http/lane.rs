@@ -56,6 +56,9 @@ use write::Date;
 
 /// Bytes that one read takes at most.
 const READ_SIZE: usize = 64 * 1024;
+/// Rooms for answers that a thread keeps while nothing is in them, and bytes of the largest of them.
+const ROOMS_MAX: usize = 32;
+const ROOM_MAX: usize = 128 * 1024;
 /// Sweeps after which a head that did not come again is forgotten.
 const MEMO_SWEEPS: u32 = 10;
 /// How long a client may take to see the end of a connection that the slow way closes.
@@ -76,9 +79,10 @@ struct Worker {
     batches: Cell<u64>,
     watches: Rc<Watches>,
     slow: Slow,
-    /// Room for one read, and for its answers.
+    /// Room for one read.
     received: Cell<Vec<u8>>,
-    out: Cell<Vec<u8>>,
+    /// Room for answers, which goes from hand to hand: with them it waits on a connection, and comes back when they are sent.
+    rooms: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Worker {
@@ -104,13 +108,25 @@ impl Worker {
             watches: Rc::new(Watches::new()),
             slow,
             received: Cell::new(vec![0; READ_SIZE]),
-            out: Cell::default(),
+            rooms: RefCell::default(),
             state,
         }
     }
 
     fn limits(&self) -> &config::Http {
         &self.state.config.http
+    }
+
+    fn room(&self) -> Vec<u8> {
+        self.rooms.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn take_back(&self, mut room: Vec<u8>) {
+        let mut rooms = self.rooms.borrow_mut();
+        if rooms.len() < ROOMS_MAX && (1..=ROOM_MAX).contains(&room.capacity()) {
+            room.clear();
+            rooms.push(room);
+        }
     }
 }
 

@@ -78,9 +78,12 @@ impl<M: Hosted> Cell<M> {
         let clock = self.shard.not_before(heard);
         self.take_batch(gate, heard);
         // Without a journal nothing may fall due: the machine is shown the moment before.
-        let now = match (gate, state.deadline()) {
-            (Gate::ReadOnly(_), Some(due)) if due <= clock => Millis(due.0.saturating_sub(1)),
-            _ => clock,
+        let now = match gate {
+            Gate::ReadOnly(_) => {
+                let before = state.deadline().map(|due| Millis(due.0.saturating_sub(1)));
+                before.map_or(clock, |before| clock.min(before))
+            }
+            Gate::Open | Gate::Closed(_) => clock,
         };
         if self.batch.is_empty() && state.deadline().is_none_or(|due| due > now) {
             self.state = Some(state);

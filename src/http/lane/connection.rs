@@ -105,7 +105,7 @@ impl Connection {
         if self.pipeline.advance(cx).is_pending() {
             return Ok(self.wait(Waiting::Nothing));
         }
-        let mut out = self.worker.out.take();
+        let mut out = self.pipeline.take_held().unwrap_or_else(|| self.worker.room());
         let stop = self.pipeline.answer(cx, &mut out);
         let may_go_on = out.is_empty() && self.pipeline.is_idle();
         let next = match stop {
@@ -118,9 +118,8 @@ impl Connection {
                 Ok(if out.is_empty() { self.wait(Waiting::Nothing) } else { Next::Go })
             }
         };
-        let sent = if self.pipeline.keeps_for_later(&out) { Ok(()) } else { self.send(cx, &out) };
-        out.clear();
-        self.worker.out.set(out);
+        let sent = if self.pipeline.keeps_for_later(&mut out) { Ok(()) } else { self.send(cx, &out) };
+        self.worker.take_back(out);
         sent?;
         next
     }

@@ -104,9 +104,13 @@ impl Pipeline {
         self.patience.get_or_insert_with(|| Box::pin(sleep(gather))).as_mut().poll(cx)
     }
 
-    /// Writes the answers that waited, and those of as many of the next requests as can be answered now.
+    /// The answers that waited, if any: those of the next requests come behind them.
+    pub(super) fn take_held(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.held)).filter(|held| !held.is_empty())
+    }
+
+    /// Writes the answers of as many of the next requests as can be answered now.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Stop {
-        out.extend_from_slice(&std::mem::take(&mut self.held));
         let mut rest = std::mem::take(&mut self.rest);
         let (used, stop) = self.answer_from(cx, &rest, out);
         if used < rest.len() {
@@ -126,12 +130,12 @@ impl Pipeline {
         self.rest.extend_from_slice(&bytes[used..]);
     }
 
-    /// Keeps answers for later, if asks that came with them are under way. None waits twice.
-    pub(super) fn keeps_for_later(&mut self, answers: &[u8]) -> bool {
+    /// Keeps answers for later, and the room that they are in, if asks that came with them are under way. None waits twice.
+    pub(super) fn keeps_for_later(&mut self, answers: &mut Vec<u8>) -> bool {
         let may_wait = self.patience.take().is_none() && !self.worker.limits().gather.is_zero();
         let keeps = may_wait && !self.turns.is_empty() && answers.len() <= HELD_MAX;
-        if keeps {
-            self.held.extend_from_slice(answers);
+        if keeps && !answers.is_empty() {
+            self.held = std::mem::take(answers);
         }
         keeps
     }

@@ -137,6 +137,7 @@ pub(in crate::http) struct OrderPage<'a> {
 /// One of its blocks is not known here yet.
 pub(super) fn order<'a>(state: &State, view: &'a OrderView, audience: Audience) -> Result<OrderAnswer<'a>, Problem> {
     let names = named(state, view)?;
+    let id = view.order.to_string();
     let ticket = |ticket: &'a TicketView| {
         let seat = ticket.seat.map(|seat| names.of(seat, &ticket.block));
         let told = TicketAnswer {
@@ -147,7 +148,7 @@ pub(super) fn order<'a>(state: &State, view: &'a OrderView, audience: Audience) 
             checked_in_at: ticket.checked_in_at.map(moment),
         };
         match audience {
-            Audience::Customer => told.signed(&state.tickets, view.event.as_str(), &view.order.to_string()),
+            Audience::Customer => told.signed(&state.tickets, view.event.as_str(), &id),
             Audience::Organizer => told,
         }
     };
