@@ -91,7 +91,7 @@ fn eight_digits(bits: u64) -> [u8; 8] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // Each digit into a byte of its own.
     let halves = bits & 0xf_ffff | (bits >> 20 & 0xf_ffff) << 32;
-    let quarters = halves & 0x3ff_0000_03ff | (halves & 0xffc00_000f_fc00) << 6;
+    let quarters = halves & 0x0000_03ff_0000_03ff | (halves & 0x000f_fc00_000f_fc00) << 6;
     let digits = quarters & 0x001f_001f_001f_001f | (quarters & 0x03e0_03e0_03e0_03e0) << 3;
     // One in each byte whose digit is at least that.
     let from = |least: u64| (digits + (128 - least) * ONES) >> 7 & ONES;

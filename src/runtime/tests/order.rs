@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use actors::address::BlockRef;
 use actors::feed::Feed;
-use actors::ids::{OrderId, Shard, Tag};
+use actors::ids::{HoldId, OrderId, Shard, Tag};
 use actors::keyed::{Asked, Key, KeyDigest};
-use actors::order;
 use actors::refusal::Refusal;
+use actors::{block, order};
 
 use super::*;
 
@@ -80,18 +81,50 @@ fn machines_tell_each_other_only_what_is_durable_and_blocks_come_into_being() {
     run(async {
         let journal = Arc::new(JournalDouble::default());
         let mut story = Story::start(&journal);
-        let mut described = spec();
-        let layout = actors::block::Layout::Standing(100);
-        let block = event::BlockSpec { id: "FLOOR".into(), name: "Floor".to_owned(), layout, price: 5000 };
-        described.blocks.push(block);
-        story.ask(event::Command::Create(Box::new(described))).await.unwrap();
-        loop {
-            match story.feed.recv().await.unwrap() {
-                Feed::Event(event) if event.ready => break,
-                Feed::Event(_) | Feed::Board(_) | Feed::Seats(_) | Feed::Order(..) | Feed::Sought(_) => {}
-            }
-        }
+        go_on_sale(&mut story).await;
         assert_eq!(story.router().view().cells().of(Kind::Block), 1);
+        story.runtime.kill();
+    });
+}
+
+/// An event with one block is on sale.
+async fn go_on_sale(story: &mut Story) -> BlockRef {
+    let mut described = spec();
+    let layout = block::Layout::Standing(100);
+    described.blocks.push(event::BlockSpec { id: "FLOOR".into(), name: "Floor".to_owned(), layout, price: 5000 });
+    story.ask(event::Command::Create(Box::new(described))).await.unwrap();
+    loop {
+        match story.feed.recv().await.unwrap() {
+            Feed::Event(event) if event.ready => return BlockRef { event: "aurora".into(), block: "FLOOR".into() },
+            Feed::Event(_) | Feed::Board(_) | Feed::Seats(_) | Feed::Order(..) | Feed::Sought(_) => {}
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_search_hears_of_the_hold_when_that_is_durable_and_before_its_desk_has_written_it_down() {
+    run(async {
+        let journal = Arc::new(JournalDouble::default());
+        let mut story = Story::start(&journal);
+        let floor = go_on_sale(&mut story).await;
+        journal.hold(true);
+        let (router, key) = (story.router(), Key { digest: KeyDigest(7), fingerprint: 1 });
+        let mut sought = router.sought(key.digest);
+        let hold = HoldId::new(Millis(1), Shard(0), floor.tag(), 1);
+        let candidates = vec![order::Candidate { block: floor, hold }];
+        let seek = order::Command::Seek { key, customer: "ann".into(), quantity: 2, candidates };
+        let asked = tokio::task::spawn_local(async move { router.ask(Address::Orders(Shard(0)), plain(seek)).await });
+        journal.acknowledge(story.append().await);
+        let begun = asked.await.unwrap().unwrap().result.unwrap();
+        assert_eq!(begun, Reply::Order(order::Reply::Sought { answer: None, replayed: false }));
+        let held = story.append().await;
+        assert!(sought.try_recv().is_err(), "the hold is not durable");
+        journal.acknowledge(held);
+        let heard = tokio::time::timeout(Duration::from_secs(30), sought).await;
+        let found = heard.expect("heard within half a minute").unwrap().expect("what was found");
+        assert_eq!((found.hold, found.claim.quantity()), (hold, 2));
+        // The desk's record is on its way and waits.
+        story.append().await;
         story.runtime.kill();
     });
 }
@@ -103,8 +136,8 @@ fn what_does_not_exist_is_refused_and_makes_no_cell() {
         let answer = story.ask(event::Command::Show).await.unwrap();
         assert_eq!(answer.result, Err(Refusal::UnknownEvent));
         let router = story.router();
-        let block = Address::Block(actors::address::BlockRef { event: "no".into(), block: "A".into() });
-        let answer = router.ask(block, plain(actors::block::Command::Audit)).await.unwrap();
+        let unknown = Address::Block(BlockRef { event: "no".into(), block: "A".into() });
+        let answer = router.ask(unknown, plain(block::Command::Audit)).await.unwrap();
         assert_eq!(answer.result, Err(Refusal::UnknownBlock));
         let nowhere = Address::Orders(Shard(7));
         let show = order::Command::Show { order: OrderId::new(Millis(1), Shard(7), Tag(0), 1), customer: None };
