@@ -1,7 +1,8 @@
 //! Searches under an idempotency key: best available over several blocks, one block at a time.
 //!
 //! The desk journals which block it asks before it asks it, so that a retry after a crash or a failover finds the
-//! same search and never takes seats twice. Private to the desk.
+//! same search and never takes seats twice. A block's first word counts, so a host that knows a word to be the first may pass
+//! it on to whoever waits before the desk has heard it. Private to the desk.
 
 use std::collections::{BTreeMap, VecDeque};
 
