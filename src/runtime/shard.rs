@@ -94,7 +94,7 @@ impl ShardHost {
             broken: RefCell::default(),
             away: Local::new(0),
             entries: Local::new(0),
-            rounds: Local::new(Rounds::begin()),
+            rounds: Local::new(Rounds::begin(id, node.policy.shards, node.settings.snapshot_interval)),
             latest: Local::new(floor),
             here: Arc::new(AtomicBool::new(true)),
             left: Notify::new(),

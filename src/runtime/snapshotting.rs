@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actors::address::Address;
 use actors::ids::Shard;
@@ -135,14 +135,18 @@ struct Round<'a> {
 /// Where a shard stands with its rounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rounds {
-    began: Instant,
+    /// When the next one is due.
+    due: Instant,
     /// The last round found nothing changed.
     settled: bool,
 }
 
 impl Rounds {
-    pub(super) fn begin() -> Self {
-        Self { began: Instant::now(), settled: false }
+    /// The first rounds of a node's shards are spread over one interval, and so are all later ones: together they would take
+    /// the node's processors for seconds.
+    pub(super) fn begin(shard: Shard, shards: u16, interval: Duration) -> Self {
+        let wait = interval * (u32::from(shard.0) + 1) / u32::from(shards).max(1);
+        Self { due: Instant::now() + wait.min(interval), settled: false }
     }
 }
 
@@ -156,13 +160,13 @@ pub(super) async fn round_if_due(shard: &Rc<ShardHost>, writer: &Writer, hooks: 
         return;
     }
     let (changed, settings) = (shard.entries(), shard.settings());
-    let Rounds { began, settled } = shard.rounds().get();
-    let due = (changed > 0 || !settled) && began.elapsed() >= settings.snapshot_interval;
-    if due || changed >= settings.snapshot_changes_max {
-        let began = Instant::now();
-        shard.rounds().set(Rounds { began, settled });
+    let Rounds { due, settled } = shard.rounds().get();
+    let is_due = (changed > 0 || !settled) && Instant::now() >= due;
+    if is_due || changed >= settings.snapshot_changes_max {
+        let due = Instant::now() + settings.snapshot_interval;
+        shard.rounds().set(Rounds { due, settled });
         let settled = round(shard, writer, hooks).await && changed == 0;
-        shard.rounds().set(Rounds { began, settled });
+        shard.rounds().set(Rounds { due, settled });
     } else if changed == 0 && settled {
         note_all_stored(shard);
     }
@@ -252,5 +256,18 @@ impl Round<'_> {
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rounds_are_spread_over_one_interval() {
+        let (now, interval) = (Instant::now(), Duration::from_secs(8));
+        let wait = |shard, shards| Rounds::begin(Shard(shard), shards, interval).due.duration_since(now).as_secs();
+        assert_eq!([0, 1, 2, 3].map(|shard| wait(shard, 4)), [2, 4, 6, 8]);
+        assert_eq!(wait(0, 1), 8);
     }
 }
