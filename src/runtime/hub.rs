@@ -6,6 +6,7 @@
 //! write that down; see [`Overhearing`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -124,7 +125,7 @@ impl<K, W> Default for Waiters<K, W> {
     }
 }
 
-impl<K: Eq + Hash, W: Default> Waiters<K, W> {
+impl<K: Copy + Eq + Hash, W: Default> Waiters<K, W> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, List<W>, RandomState>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,10 +166,17 @@ impl<K: Eq + Hash, W: Default> Waiters<K, W> {
     }
 
     fn wake(&self, key: &K, word: impl Fn() -> W) {
+        self.wake_if(key, |_| true, word);
+    }
+
+    fn wake_if(&self, key: &K, may: impl FnOnce(&List<W>) -> bool, word: impl Fn() -> W) {
         if !self.is_waited() {
             return;
         }
-        let woken = self.lock().remove(key).unwrap_or_default().senders;
+        let woken = match self.lock().entry(*key) {
+            Entry::Occupied(list) if may(list.get()) => list.remove().senders,
+            Entry::Occupied(_) | Entry::Vacant(_) => return,
+        };
         self.count.fetch_sub(woken.len(), Ordering::SeqCst);
         for sender in woken {
             let _ = sender.send(word());
@@ -187,9 +195,7 @@ impl Waiters<KeyDigest, Found> {
 
     fn found(&self, key: &KeyDigest, found: &HoldView) {
         let trusts = |list: &List<Found>| list.overhearing.trusts(found.hold);
-        if self.is_waited() && self.lock().get(key).is_some_and(trusts) {
-            self.wake(key, || Some(Box::new(found.clone())));
-        }
+        self.wake_if(key, trusts, || Some(Box::new(found.clone())));
     }
 }
 

@@ -135,8 +135,9 @@ struct Round<'a> {
 /// Where a shard stands with its rounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rounds {
-    /// When the next one is due.
-    due: Instant,
+    began: Instant,
+    /// From then until the next one is due.
+    wait: Duration,
     /// The last round found nothing changed.
     settled: bool,
 }
@@ -145,8 +146,8 @@ impl Rounds {
     /// The first rounds of a node's shards are spread over one interval, and so are all later ones: together they would take
     /// the node's processors for seconds.
     pub(super) fn begin(shard: Shard, shards: u16, interval: Duration) -> Self {
-        let wait = interval * (u32::from(shard.0) + 1) / u32::from(shards).max(1);
-        Self { due: Instant::now() + wait.min(interval), settled: false }
+        let wait = interval / u32::from(shards) * (u32::from(shard.0) + 1);
+        Self { began: Instant::now(), wait, settled: false }
     }
 }
 
@@ -160,13 +161,13 @@ pub(super) async fn round_if_due(shard: &Rc<ShardHost>, writer: &Writer, hooks: 
         return;
     }
     let (changed, settings) = (shard.entries(), shard.settings());
-    let Rounds { due, settled } = shard.rounds().get();
-    let is_due = (changed > 0 || !settled) && Instant::now() >= due;
-    if is_due || changed >= settings.snapshot_changes_max {
-        let due = Instant::now() + settings.snapshot_interval;
-        shard.rounds().set(Rounds { due, settled });
+    let Rounds { began, wait, settled } = shard.rounds().get();
+    let due = (changed > 0 || !settled) && began.elapsed() >= wait;
+    if due || changed >= settings.snapshot_changes_max {
+        let (began, wait) = (Instant::now(), settings.snapshot_interval);
+        shard.rounds().set(Rounds { began, wait, settled });
         let settled = round(shard, writer, hooks).await && changed == 0;
-        shard.rounds().set(Rounds { due, settled });
+        shard.rounds().set(Rounds { began, wait, settled });
     } else if changed == 0 && settled {
         note_all_stored(shard);
     }
@@ -265,9 +266,10 @@ mod tests {
 
     #[test]
     fn the_first_rounds_are_spread_over_one_interval() {
-        let (now, interval) = (Instant::now(), Duration::from_secs(8));
-        let wait = |shard, shards| Rounds::begin(Shard(shard), shards, interval).due.duration_since(now).as_secs();
+        let wait = |shard, shards| Rounds::begin(Shard(shard), shards, Duration::from_secs(8)).wait.as_secs();
         assert_eq!([0, 1, 2, 3].map(|shard| wait(shard, 4)), [2, 4, 6, 8]);
         assert_eq!(wait(0, 1), 8);
+        // However long an operator makes it.
+        assert!(Duration::MAX - Rounds::begin(Shard(63), 64, Duration::MAX).wait < Duration::from_micros(1));
     }
 }
