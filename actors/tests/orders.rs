@@ -430,6 +430,19 @@ fn holds_are_judged_before_anything_is_charged() {
 }
 
 #[test]
+fn a_hold_that_no_order_is_after_any_more_can_be_ordered_again() {
+    let mut story = Story::begin();
+    let hold = story.hold("ann", &[1]);
+    let order = story.place("ann", vec![hold.clone()]).unwrap();
+    story.provider_says(Heard::Declined("card_declined".to_owned()));
+    assert_eq!(story.place("ann", vec![hold.clone()]).unwrap_err(), Refusal::HoldInOrder, "it may still be paid");
+    story.ask(order::Command::Cancel { order, customer: "ann".into() }).unwrap();
+    let again = story.place("ann", vec![hold]).unwrap();
+    story.provider_says(Heard::Captured);
+    assert_eq!((story.state(order), story.state(again)), (State::Cancelled, State::Paid));
+}
+
+#[test]
 fn what_costs_nothing_is_not_charged() {
     let mut story = Story::begin();
     let free = HoldView { price: Money { amount: 0, currency: Currency(*b"EUR") }, ..story.hold("ann", &[1]) };

@@ -119,8 +119,14 @@ impl Order {
         Money { amount, currency: self.currency }
     }
 
-    pub(super) fn claims(&self, hold: HoldId) -> bool {
-        self.lines.iter().any(|line| line.hold == hold)
+    /// Whether another order for one of its holds is refused at once. A hold of a paid order is sold at its block, where whoever
+    /// orders reads it first; who had read it before that gets an order which its block then lets down. One of an order that
+    /// is over may be ordered again.
+    pub(super) fn is_after_its_holds(&self) -> bool {
+        match self.state {
+            State::Placed | State::Paying | State::Selling | State::PaymentFailed => true,
+            State::Paid | State::Expired | State::Cancelled | State::Refunding | State::Refunded => false,
+        }
     }
 
     pub(super) fn holds(&self) -> impl Iterator<Item = (HoldId, u32)> {

@@ -25,6 +25,9 @@ pub struct OrderDesk {
     seeks: Seeks,
     /// Derived from `orders`: hash of the customer, and the order.
     pub(super) by_customer: BTreeSet<(u64, OrderId)>,
+    /// Derived from `orders`: the holds that orders are after, so that judging an order costs the same however many its
+    /// customer has. See [`Order::is_after_its_holds`].
+    wanted: BTreeSet<HoldId>,
     /// Derived from `orders`: when each running order wants attention.
     due: BTreeSet<(Millis, OrderId)>,
 }
@@ -40,8 +43,10 @@ impl<'de> Deserialize<'de> for OrderDesk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (orders, seeks): (BTreeMap<OrderId, Box<Order>>, Seeks) = Deserialize::deserialize(deserializer)?;
         let by_customer = orders.iter().map(|(id, order)| (hash(&order.customer), *id)).collect();
+        let after = orders.values().filter(|order| order.is_after_its_holds());
+        let wanted = after.flat_map(|order| order.holds()).map(|(hold, _)| hold).collect();
         let due = orders.iter().filter_map(|(id, order)| Some((order.due()?, *id))).collect();
-        Ok(Self { orders, seeks, by_customer, due })
+        Ok(Self { orders, seeks, by_customer, wanted, due })
     }
 }
 
@@ -121,7 +126,7 @@ impl OrderDesk {
         }
         match hold.state {
             HoldState::Held if hold.expires_at <= now => Err(Refusal::HoldExpired),
-            HoldState::Held if self.is_claimed(customer, hold.hold) => Err(Refusal::HoldInOrder),
+            HoldState::Held if self.wanted.contains(&hold.hold) => Err(Refusal::HoldInOrder),
             HoldState::Held => Ok(()),
             HoldState::Bound(_) | HoldState::Sold(_) => Err(Refusal::HoldInOrder),
             HoldState::Released => Err(Refusal::HoldReleased),
@@ -129,14 +134,9 @@ impl OrderDesk {
         }
     }
 
-    /// Whether a live order of the customer is after this hold already: all of them are at this desk.
-    fn is_claimed(&self, customer: &Customer, hold: HoldId) -> bool {
-        self.orders_of(customer).any(|(_, order)| order.state.counts() && order.claims(hold))
-    }
-
     fn judge_limit(&self, customer: &Customer, event: &EventId, holds: &[HoldView]) -> Result<(), Refusal> {
         let Some(most) = holds.iter().filter_map(|hold| hold.max_per_customer).min() else { return Ok(()) };
-        let live = self.orders_of(customer).filter(|(_, order)| order.event == *event && order.state.counts());
+        let live = self.orders_of(customer, None).filter(|(_, order)| order.event == *event && order.state.counts());
         let bought: u32 = live.map(|(_, order)| order.places()).sum();
         let wanted: u32 = holds.iter().map(|hold| hold.claim.quantity()).sum();
         if bought + wanted > most { Err(Refusal::CustomerLimit { most }) } else { Ok(()) }
@@ -340,12 +340,16 @@ impl OrderDesk {
 
     fn fold(&mut self, id: OrderId, change: &Change) {
         let order = self.orders.get_mut(&id).expect("a change names an order of this desk");
-        let before = order.due();
+        let (due, was_after) = (order.due(), order.is_after_its_holds());
         order.fold(change);
-        let after = order.due();
-        if before != after {
-            before.map(|due| self.due.remove(&(due, id)));
-            after.map(|due| self.due.insert((due, id)));
+        if due != order.due() {
+            due.map(|due| self.due.remove(&(due, id)));
+            order.due().map(|due| self.due.insert((due, id)));
+        }
+        if was_after && !order.is_after_its_holds() {
+            for (hold, _) in order.holds() {
+                self.wanted.remove(&hold);
+            }
         }
     }
 }
@@ -356,7 +360,13 @@ impl Machine for OrderDesk {
     type Reply = Reply;
 
     fn new(_address: &Address) -> Self {
-        Self { orders: BTreeMap::new(), seeks: Seeks::default(), by_customer: BTreeSet::new(), due: BTreeSet::new() }
+        Self {
+            orders: BTreeMap::new(),
+            seeks: Seeks::default(),
+            by_customer: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            due: BTreeSet::new(),
+        }
     }
 
     fn decide(&self, at: Moment<'_>, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
@@ -410,6 +420,7 @@ impl Machine for OrderDesk {
             Change::Placed { .. } => {
                 let (id, order) = Order::placed(change).expect("it was placed");
                 self.by_customer.insert((hash(&order.customer), id));
+                self.wanted.extend(order.holds().map(|(hold, _)| hold));
                 order.due().map(|due| self.due.insert((due, id)));
                 let known = self.orders.insert(id, Box::new(order));
                 assert!(known.is_none(), "an order is placed once");

@@ -1,29 +1,36 @@
 //! Reading an order desk: pages of orders and sums for audits. Changes nothing.
 
+use std::num::NonZeroU128;
+use std::ops::Bound;
+
 use super::book::Order;
 use super::desk::{OrderDesk, hash};
 use super::{OrderView, Reply, State, Summary};
 use crate::ids::{Customer, EventId, OrderId};
 
 impl OrderDesk {
-    pub(super) fn orders_of(&self, customer: &Customer) -> impl DoubleEndedIterator<Item = (OrderId, &Order)> {
+    /// A customer's orders with an id below `before`, oldest first.
+    pub(super) fn orders_of(
+        &self,
+        customer: &Customer,
+        before: Option<OrderId>,
+    ) -> impl DoubleEndedIterator<Item = (OrderId, &Order)> {
         let hash = hash(customer);
-        let from = OrderId(std::num::NonZeroU128::MIN);
-        let to = OrderId(std::num::NonZeroU128::MAX);
-        let ids = self.by_customer.range((hash, from)..=(hash, to));
+        let first = OrderId(NonZeroU128::MIN);
+        let end = before.unwrap_or(OrderId(NonZeroU128::MAX));
+        let ids = self.by_customer.range((hash, first)..(hash, end));
         ids.filter_map(|(_, id)| Some((*id, self.orders.get(id)?.as_ref())))
             .filter(|(_, order)| order.customer == *customer)
     }
 
     pub(super) fn list(&self, customer: &Customer, before: Option<OrderId>, limit: u32) -> Reply {
-        let newest_first = self.orders_of(customer).rev().filter(|(id, _)| before.is_none_or(|before| *id < before));
-        page(newest_first, limit)
+        page(self.orders_of(customer, before).rev(), limit)
     }
 
     pub(super) fn list_event(&self, event: &EventId, after: Option<OrderId>, limit: u32) -> Reply {
-        let all = self.orders.iter().map(|(id, order)| (*id, order.as_ref()));
-        let oldest_first = all.filter(|(id, order)| order.event == *event && after.is_none_or(|after| *id > after));
-        page(oldest_first, limit)
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let newer = self.orders.range((after, Bound::Unbounded)).map(|(id, order)| (*id, order.as_ref()));
+        page(newer.filter(|(_, order)| order.event == *event), limit)
     }
 
     pub(super) fn audit(&self, event: &EventId) -> Summary {
