@@ -17,7 +17,9 @@ use actors::keyed::{Answer, Asked, Key, KeyDigest};
 use actors::message::Message;
 use actors::order::{self, CANDIDATES_MAX, Candidate};
 use actors::refusal::Refusal;
+use compact_str::CompactString;
 use serde::Deserialize;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
@@ -44,15 +46,20 @@ const SEATS_NAMED_MAX: usize = 1000;
 /// Most places one request may ask for; what one hold may have is the event's rule.
 const QUANTITY_MAX: u32 = 1_000_000;
 
+/// Names of seats as a request has them; of a hold's usual few none is allocated.
+type Named = SmallVec<[CompactString; 4]>;
+
 /// What is wanted: `block` with `seats`, `block` with `quantity` (standing), or `best_available`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"block": "A", "seats": ["12-7", "12-8"]}))]
 pub(super) struct HoldRequest {
     /// Which block.
-    block: Option<String>,
+    #[schema(value_type = Option<String>)]
+    block: Option<CompactString>,
     /// Seats by name, `row-number`.
-    seats: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    seats: Option<Named>,
     /// How many places of a standing block.
     quantity: Option<u32>,
     /// Let the box office choose.
@@ -67,7 +74,8 @@ pub(super) struct BestAvailable {
     #[schema(minimum = 1)]
     quantity: u32,
     /// Only in this block.
-    block: Option<String>,
+    #[schema(value_type = Option<String>)]
+    block: Option<CompactString>,
     /// Only where a place costs at most this much, in minor units.
     max_price: Option<u64>,
 }
@@ -75,9 +83,9 @@ pub(super) struct BestAvailable {
 /// What a request turned out to want.
 #[derive(Debug, PartialEq)]
 enum Wish {
-    Seats { block: String, named: Vec<String> },
-    Standing { block: String, quantity: u32 },
-    Best { quantity: u32, block: Option<String>, max_price: Option<u64> },
+    Seats { block: CompactString, named: Named },
+    Standing { block: CompactString, quantity: u32 },
+    Best { quantity: u32, block: Option<CompactString>, max_price: Option<u64> },
 }
 
 fn wish(body: HoldRequest) -> Result<Wish, Problem> {
@@ -183,7 +191,7 @@ fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Ke
     let (place, want) = match wish {
         Wish::Seats { block, named } => {
             let place = state.place(event, &block)?;
-            let want = Want::Seats(place.seats(&named)?.into());
+            let want = Want::Seats(place.seats(&named)?);
             (place, want)
         }
         Wish::Standing { block, quantity } => (state.place(event, &block)?, Want::Standing { quantity }),
@@ -427,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_three_forms() {
-        let seats = Wish::Seats { block: "A".into(), named: vec!["12-7".into(), "12-8".into()] };
+        let seats = Wish::Seats { block: "A".into(), named: ["12-7", "12-8"].map(Into::into).into_iter().collect() };
         assert_eq!(read(r#"{"block": "A", "seats": ["12-7", "12-8"]}"#).unwrap(), seats);
         let best = Wish::Best { quantity: 2, block: Some("A".into()), max_price: Some(9000) };
         assert_eq!(read(r#"{"best_available": {"quantity": 2, "block": "A", "max_price": 9000}}"#).unwrap(), best);

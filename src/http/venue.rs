@@ -48,19 +48,14 @@ impl Place {
     ///
     /// # Errors
     /// [`Code::UnknownSeat`] with the names that the block does not have, [`Code::WrongKind`] for a standing block.
-    pub(super) fn seats(&self, named: &[String]) -> Result<Vec<SeatIx>, Problem> {
+    pub(super) fn seats<S: FromIterator<SeatIx>>(&self, named: &[impl AsRef<str>]) -> Result<S, Problem> {
         if self.names.is_standing() {
             return Err(Code::WrongKind.into());
         }
-        let mut seats = Vec::with_capacity(named.len());
-        let mut unknown = Vec::new();
-        for name in named {
-            match self.names.index(name) {
-                Some(seat) => seats.push(seat),
-                None => unknown.push(name.as_str()),
-            }
-        }
-        if unknown.is_empty() { Ok(seats) } else { Err(Problem::from(Code::UnknownSeat).with("seats", unknown)) }
+        named.iter().map(|name| self.names.index(name.as_ref())).collect::<Option<S>>().ok_or_else(|| {
+            let unknown = named.iter().map(AsRef::as_ref).filter(|name| self.names.index(name).is_none());
+            Problem::from(Code::UnknownSeat).with("seats", unknown.collect::<Vec<&str>>())
+        })
     }
 }
 
