@@ -130,7 +130,10 @@ impl Worker {
     }
 }
 
-type Answering = Pin<Box<dyn Future<Output = ()>>>;
+type Answering = Pin<Box<dyn Future<Output = Result<(), BrokenOff>>>>;
+
+/// The slow way ended before its answer did: the client must not take what follows for a part of it.
+struct BrokenOff;
 
 /// The slow way of one worker, whatever its services are called.
 type Slow = Box<dyn Fn(Loan, SocketAddr) -> Answering>;
@@ -213,9 +216,10 @@ where
                 Ok(()) => service.call((loan, Protocol::Http1, Some(peer))).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = answered {
+            answered.map_err(|error| {
                 debug!(?error, "a connection broke");
-            }
+                BrokenOff
+            })
         })
     })
 }

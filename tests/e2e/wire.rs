@@ -141,6 +141,23 @@ fn bodies_come_in_chunks_and_are_limited_all_the_same() {
     assert_eq!(statuses(&answer), [413], "refused by its announcement: {answer}");
 }
 
+#[test]
+fn an_answer_that_is_broken_off_ends_its_connection() {
+    for lane in ["true", "false"] {
+        let server = Server::start_with(&["runtime.fault_injection=true", &format!("http.fast_lane={lane}")]);
+        let (organizer, ann) = (server.organizer(), server.customer("ann"));
+        organizer.post("/v1/events", &small_event("gig")).expect(201);
+        ann.hold("gig", "A", &["1-1"]);
+        // The first block's lines are sent before the second is asked.
+        organizer.post("/v1/faults/panic", &json!({"event": "gig", "block": "B"})).expect(202);
+        let ledger = head(&organizer, "GET", "/v1/events/gig/ledger", "");
+        let answer = exchange(&server, format!("{ledger}{}", head(&ann, "GET", "/healthz", "")).as_bytes());
+        assert_eq!(statuses(&answer), [200], "nothing may be taken for a part of the ledger: {answer}");
+        assert!(answer.contains("transfer-encoding: chunked") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+        assert_eq!(organizer.ledger("gig").len(), 1, "the next has it all");
+    }
+}
+
 /// Reads until the server closes; fails if it does not within a generous time.
 fn until_closed(mut stream: TcpStream) -> String {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

@@ -21,7 +21,7 @@ use super::head::Method;
 use super::pipeline::{Left, Pipeline, Stop};
 use super::slow::{Home, Lent, Loan, Returned, Term};
 use super::watch::Watch;
-use super::{Worker, write};
+use super::{Answering, BrokenOff, Worker, write};
 
 /// How long what a client still sends is read after its last answer, so that it is not reset before it has read that.
 const LINGER: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(super) struct Connection {
 
 enum Phase {
     Lane,
-    Lent(Pin<Box<dyn Future<Output = ()>>>, Home),
+    Lent(Answering, Home),
     /// It has become a WebSocket.
     Live(Socket),
     Lingering,
@@ -296,9 +296,12 @@ impl Future for Connection {
                 Phase::Lent(..) if this.worker.watches.is_over(&this.watch) => Ok(Next::End),
                 Phase::Lent(answering, home) => {
                     let polled = answering.as_mut().poll(cx);
-                    match home.take() {
-                        None if polled.is_pending() => return Poll::Pending,
-                        returned => Ok(this.took_back(returned)),
+                    match (home.take(), polled) {
+                        (None, Poll::Pending) => return Poll::Pending,
+                        (Some(Returned::Open { stream, .. }), Poll::Ready(Err(BrokenOff))) => {
+                            Ok(this.took_back(Some(Returned::Last(stream))))
+                        }
+                        (returned, _) => Ok(this.took_back(returned)),
                     }
                 }
             };
