@@ -20,7 +20,7 @@ use tracing::{error, info};
 use crate::auth::Auth;
 use crate::board::{self, Board};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, GatewayKind};
 use crate::dispatch::Dispatch;
 use crate::gateway::{BreakerLimits, BreakerState, Guarded, Simulated};
 use crate::http::limits::Limits;
@@ -254,8 +254,11 @@ fn keep_shards(config: &Config) -> Result<(), NodeError> {
 }
 
 fn open_gateway(config: &Config, metrics: &Arc<Metrics>) -> Result<Guarded, NodeError> {
-    let provider =
-        Simulated::open(&config.payments.simulated, &config.provider_ledger_path()).map_err(at("provider"))?;
+    let provider = match config.payments.gateway {
+        GatewayKind::Simulated => {
+            Simulated::open(&config.payments.simulated, &config.provider_ledger_path()).map_err(at("provider"))?
+        }
+    };
     let limits = BreakerLimits::from(&config.payments.breaker);
     Ok(Guarded::new(Arc::new(provider), config.payments.timeout, limits, meters::gateway(Arc::clone(metrics))))
 }

@@ -23,7 +23,7 @@ pub struct Policy {
     pub gateway_backoff_min: Span,
     /// The longest wait before the provider is called again.
     pub gateway_backoff_max: Span,
-    /// Charges that surely did not happen before a payment is given up.
+    /// Charges of which the provider knows nothing although it was called, before a payment is given up.
     pub charge_attempts_max: u32,
     /// How long a letter may take before it is tried again.
     pub letter_timeout: Span,

@@ -69,7 +69,7 @@ codes! {
     NotFound "not_found" 404 "Not found" "There is no such resource."
     UnknownBlock "unknown_block" 404 "Unknown block" "The event has no such block."
     UnknownEvent "unknown_event" 404 "Unknown event" "There is no such event."
-    UnknownHold "unknown_hold" 404 "Unknown hold" "There is no such hold of this customer. Holds that ended are forgotten after a day."
+    UnknownHold "unknown_hold" 404 "Unknown hold" "There is no such hold of this customer. Holds that ended are forgotten after a day, in a block where more than 100,000 ended sooner."
     UnknownOrder "unknown_order" 404 "Unknown order" "There is no such order of this customer."
     UnknownSeat "unknown_seat" 404 "Unknown seat" "The block has no such seats; `seats` names them."
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed" "The resource has no such method; `Allow` names those it has."
