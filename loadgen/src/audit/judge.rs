@@ -1,6 +1,6 @@
 //! Compares claims with facts. Pure: no request is made here, the time is an argument.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::claims::{Claims, Hold};
 use super::facts::{EventFacts, Facts, LedgerLine, is_pending};
@@ -9,6 +9,9 @@ use crate::stage::Shape;
 
 /// How far the server's clock and ours may be apart when an expiry is judged, in milliseconds.
 const SKEW_MS: u64 = 2_000;
+
+/// Ended holds that a block remembers at least (the server's page on `unknown_hold` says so).
+const ENDED_KEPT: usize = 100_000;
 
 /// Event, block, seat.
 type SeatOf<'a> = (&'a str, &'a str, &'a str);
@@ -20,15 +23,19 @@ struct Known<'a> {
     total: Option<i64>,
 }
 
-/// The facts, found by id.
+/// The facts, found by id, and what of the claims is about all of them.
 struct Index<'a> {
     holds: HashMap<&'a str, Vec<&'a LedgerLine>>,
     orders: HashMap<&'a str, Known<'a>>,
+    /// Event and block of those that were promised more holds than they remember when these end.
+    forgetful: HashSet<(&'a str, &'a str)>,
+    /// Every run of the journal came to its end.
+    is_complete: bool,
 }
 
 /// Judges everything. `now` is in Unix milliseconds and not earlier than the facts were fetched.
 pub fn judge(claims: &Claims, facts: &Facts, now: u64) -> Verdict {
-    let index = Index::new(facts);
+    let index = Index::new(claims, facts);
     let mut verdict = Verdict { acknowledged: (claims.holds.len() + claims.orders.len()) as u64, ..Verdict::default() };
     for (id, hold) in &claims.holds {
         judge_hold(id, hold, &index, facts, now, &mut verdict);
@@ -50,7 +57,7 @@ pub fn judge(claims: &Claims, facts: &Facts, now: u64) -> Verdict {
 }
 
 impl<'a> Index<'a> {
-    fn new(facts: &'a Facts) -> Self {
+    fn new(claims: &'a Claims, facts: &'a Facts) -> Self {
         let mut holds: HashMap<&str, Vec<&LedgerLine>> = HashMap::new();
         for line in facts.events.values().flat_map(|event| &event.ledger) {
             if let Some(hold) = &line.hold {
@@ -66,7 +73,12 @@ impl<'a> Index<'a> {
         for order in facts.events.values().flat_map(|event| &event.orders) {
             orders.insert(&order.id, Known { state: &order.state, total: Some(order.total.amount) });
         }
-        Self { holds, orders }
+        let mut promised: HashMap<(&str, &str), usize> = HashMap::new();
+        for hold in claims.holds.values() {
+            *promised.entry((&hold.line.event, &hold.line.block)).or_default() += 1;
+        }
+        promised.retain(|_, holds| *holds > ENDED_KEPT);
+        Self { holds, orders, forgetful: promised.into_keys().collect(), is_complete: claims.complete }
     }
 
     fn is_paid(&self, order: &str) -> bool {
@@ -89,8 +101,11 @@ fn judge_hold(id: &str, hold: &Hold, index: &Index<'_>, facts: &Facts, now: u64,
     }
     let may_have_ended = hold.release_asked.is_some() || !hold.orders.is_empty() || hold.perhaps_ordered;
     let expired = hold.expires_at <= now + SKEW_MS;
+    // Of a journal that was cut off, the line that says who asked for a release may be missing.
+    let perhaps_asked = expired && !index.is_complete;
     match facts.holds.get(id).and_then(Option::as_deref) {
-        Some("released" | "expired") if may_have_ended || expired => {}
+        Some("expired") if may_have_ended || expired => {}
+        Some("released") if may_have_ended || perhaps_asked => {}
         Some("expired") => verdict.find(Kind::Lost, id, format!("expired before {}", hold.line.expires_at)),
         Some("released") => verdict.find(Kind::Lost, id, "released, but nobody asked for that"),
         Some(state) if is_over(hold, index) => {
@@ -99,6 +114,9 @@ fn judge_hold(id: &str, hold: &Hold, index: &Index<'_>, facts: &Facts, now: u64,
         Some(state) => {
             verdict.find(Kind::Lost, id, format!("the server says {state}, but the ledger does not have it"))
         }
+        // Known when its release was acknowledged, and forgotten since.
+        None if hold.released => {}
+        None if expired && index.forgetful.contains(&(&hold.line.event, &hold.line.block)) => {}
         None => verdict.find(Kind::Lost, id, "the server does not know it"),
     }
 }
@@ -177,14 +195,16 @@ fn judge_overlaps(claims: &Claims, index: &Index<'_>, verdict: &mut Verdict) {
     }
     for ((event, block, seat), mut holds) in by_seat {
         holds.sort_by_key(|(_, hold)| hold.line.at);
-        for pair in holds.windows(2) {
-            let ((first_id, first), (second_id, second)) = (pair[0], pair[1]);
+        let mut standing: Vec<(&str, &Hold)> = Vec::new();
+        for (second_id, second) in holds {
+            standing.retain(|(_, first)| !may_have_ended_by(first, second.line.at, index));
             // An answer that came late, after a retry, may be about a promise that had ended before.
-            let came_late = second.expires_at <= first.line.at + SKEW_MS;
-            if !came_late && !may_have_ended_by(first, second.line.at, index) {
+            let came_late = |first: &Hold| second.expires_at <= first.line.at + SKEW_MS;
+            for (first_id, _) in standing.iter().filter(|(_, first)| !came_late(first)) {
                 let why = format!("promised to {second_id} while it belonged to {first_id}");
                 verdict.find(Kind::Doubled, format!("{event}/{block}/{seat}"), why);
             }
+            standing.push((second_id, second));
         }
     }
 }

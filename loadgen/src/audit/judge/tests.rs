@@ -145,6 +145,31 @@ fn a_hold_may_end_by_release_expiry_or_its_order_and_not_otherwise() {
         .line(hold_line(1, "h", "1-1", "1970-01-01T00:01:00Z"))
         .seen("h", None)
         .finds(Kind::Lost, "does not know it");
+    story()
+        .line(hold_line(1, "h", "1-1", "1970-01-01T00:01:00Z"))
+        .seen("h", Some("released"))
+        .finds(Kind::Lost, "nobody asked");
+}
+
+#[test]
+fn a_hold_may_be_forgotten_once_its_end_is_known() {
+    let asked = || story().hold(1, "h", "1-1").line(Line::ReleaseAsked { at: 2, hold: "h".into() }).seen("h", None);
+    asked().line(Line::Released { at: 3, hold: "h".into() }).passes();
+    asked().finds(Kind::Lost, "does not know it");
+
+    let mut crowded = story().line(hold_line(1, "h", "1-1", "1970-01-01T00:01:00Z")).seen("h", None);
+    for nth in 0..ENDED_KEPT {
+        let Line::Hold(line) = hold_line(1, "", "1-2", "1970-01-01T00:01:00Z") else { unreachable!() };
+        let id = format!("h{nth}");
+        crowded.journal.push(Line::Hold(HoldLine {
+            id: id.clone().into(),
+            key: id.clone().into(),
+            seats: vec![].into(),
+            ..line
+        }));
+        crowded = crowded.seen(&id, Some("expired"));
+    }
+    crowded.passes();
 }
 
 #[test]
@@ -181,6 +206,16 @@ fn a_seat_has_one_owner_at_a_time() {
     let released = Line::ReleaseAsked { at: 2, hold: "h1".into() };
     let passed_on = story().hold(1, "h1", "1-1").line(released).seen("h1", Some("released"));
     passed_on.hold(3, "h2", "1-1").ledger("h2", "1-1", "held", None).passes();
+}
+
+/// The second promise came late and excuses nothing: the first stands when the third is made.
+#[test]
+fn a_promise_is_held_against_all_that_stand_before_it() {
+    let late = || hold_line(50 * SECOND, "h2", "1-1", "1970-01-01T00:00:30Z");
+    let first = story().hold(40 * SECOND, "h1", "1-1").ledger("h1", "1-1", "held", None).line(late());
+    let third = first.seen("h2", Some("expired")).hold(60 * SECOND, "h3", "1-1").seen("h3", Some("held"));
+    let verdict = third.verdict();
+    assert_eq!((verdict.lost, verdict.doubled), (1, 1), "{:?}", verdict.details);
 }
 
 /// The answer about the first hold was lost and came with a retry, after the hold had expired and its seat had gone to
