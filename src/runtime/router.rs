@@ -50,7 +50,7 @@ pub(super) enum Post {
 /// A handle to every machine of the node. See the module's charter.
 #[derive(Clone)]
 pub struct Router {
-    board: Arc<Switchboard>,
+    switchboard: Arc<Switchboard>,
 }
 
 struct Switchboard {
@@ -83,21 +83,21 @@ impl Router {
         let Lines { shards, asks_max, fault_injection, lines, hooks, beyond } = lines;
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
         let (hub, open) = (Hub::new(beyond.is_alone()), AtomicBool::new(false));
-        let board = Switchboard { shards, asks_max, fault_injection, lines, gauges, hub, hooks, beyond, open };
-        Self { board: Arc::new(board) }
+        let switchboard = Switchboard { shards, asks_max, fault_injection, lines, gauges, hub, hooks, beyond, open };
+        Self { switchboard: Arc::new(switchboard) }
     }
 
     /// Number of shards of the deployment.
     #[must_use]
     pub fn shards(&self) -> u16 {
-        self.board.shards
+        self.switchboard.shards
     }
 
     /// Whether a shard lives on this node and lets asks in. Can change at any moment: an ask that comes too late hears
     /// [`Failure::Elsewhere`].
     #[must_use]
     pub fn hosts(&self, shard: Shard) -> bool {
-        self.board.gauges.get(usize::from(shard.0)).is_some_and(Gauges::is_hosted)
+        self.switchboard.gauges.get(usize::from(shard.0)).is_some_and(Gauges::is_hosted)
     }
 
     /// Asks a machine of this node and waits until its answer is durable.
@@ -105,7 +105,8 @@ impl Router {
     /// # Errors
     /// See [`Failure`]; a refusal is an answer, not an error.
     pub async fn ask(&self, to: Address, asked: Asked<Message>) -> Outcome {
-        let (shard, to) = match self.admit(to, |shard| self.gauges(shard).asks.enter(1, self.board.asks_max) == 1) {
+        let (shard, to) = match self.admit(to, |shard| self.gauges(shard).asks.enter(1, self.switchboard.asks_max) == 1)
+        {
             Ok(admitted) => admitted,
             Err(outcome) => return *outcome,
         };
@@ -124,9 +125,9 @@ impl Router {
     pub fn submit(&self, asks: impl IntoIterator<Item = Ask>, answers: &Arc<Answers>) {
         let asks = asks.into_iter();
         let expected = asks.size_hint().0;
-        let lines = &self.board.lines;
-        let mut room = Room::new(&self.board, expected);
-        let bundle = || Bundle::new(answers, &self.board.gauges, expected);
+        let lines = &self.switchboard.lines;
+        let mut room = Room::new(&self.switchboard, expected);
+        let bundle = || Bundle::new(answers, &self.switchboard.gauges, expected);
         let mut bundles: SmallVec<[Bundle; 4]> = lines.iter().map(|_| bundle()).collect();
         for Ask { to, asked, ticket } in asks {
             match self.admit(to, |shard| room.take(shard)) {
@@ -153,15 +154,15 @@ impl Router {
         if !self.is_open() {
             return Err(Box::new(Err(Failure::STOPPING)));
         }
-        let (shard, to) = Place::of(to, self.board.shards);
-        let Some(gauges) = self.board.gauges.get(usize::from(shard.0)) else {
+        let (shard, to) = Place::of(to, self.switchboard.shards);
+        let Some(gauges) = self.switchboard.gauges.get(usize::from(shard.0)) else {
             return Err(Box::new(Ok(Answer { result: Err(nowhere(&to.address)), replayed: false })));
         };
         if !gauges.is_hosted() {
             return Err(Box::new(Err(Failure::Elsewhere)));
         }
         if !enter(shard) {
-            self.board.hooks.overloaded(to.address.kind());
+            self.switchboard.hooks.overloaded(to.address.kind());
             return Err(Box::new(Err(Failure::OVERLOADED)));
         }
         Ok((shard, to))
@@ -169,36 +170,36 @@ impl Router {
 
     /// Tells a machine something, beyond this node if its shard does not live here; nobody waits for an answer.
     pub fn tell(&self, to: Address, message: Message) {
-        let (shard, to) = Place::of(to, self.board.shards);
+        let (shard, to) = Place::of(to, self.switchboard.shards);
         if self.hosts(shard) {
             self.send(shard, Post::Tell(Parcel { shard, to, key: None, message }));
-        } else if shard.0 < self.board.shards {
-            self.board.beyond.tell(to.address, message);
+        } else if shard.0 < self.switchboard.shards {
+            self.switchboard.beyond.tell(to.address, message);
         }
     }
 
     /// Wakes who waits here for a change that another node made durable.
     pub fn heard(&self, feed: &[Feed]) {
-        self.board.hub.released(feed);
+        self.switchboard.hub.released(feed);
     }
 
     /// Resolves at the next change of an order's state after this call returned its future.
     #[must_use]
     pub fn order_changed(&self, order: OrderId) -> oneshot::Receiver<()> {
-        self.board.hub.order_changed(order)
+        self.switchboard.hub.order_changed(order)
     }
 
     /// Resolves when the search under this key has its answer, with what it found if that is known here.
     #[must_use]
     pub fn sought(&self, key: KeyDigest) -> oneshot::Receiver<Found> {
-        self.board.hub.sought(key)
+        self.switchboard.hub.sought(key)
     }
 
     /// How every shard stands.
     #[must_use]
     pub fn view(&self) -> View {
-        let threads = self.board.lines.len();
-        let shards = self.board.gauges.iter().enumerate();
+        let threads = self.switchboard.lines.len();
+        let shards = self.switchboard.gauges.iter().enumerate();
         View {
             shards: shards.map(|(shard, gauges)| gauges.view(Shard(shard as u16), shard % threads)).collect(),
             arbiters: threads,
@@ -208,54 +209,54 @@ impl Router {
     /// Makes the next turn of a machine panic. Only with `runtime.fault_injection`; says whether it will.
     #[doc(hidden)]
     pub fn panic_for_test(&self, address: Address) -> bool {
-        if self.board.fault_injection {
-            self.control_shard(address.shard(self.board.shards), Control::Panic(address));
+        if self.switchboard.fault_injection {
+            self.control_shard(address.shard(self.switchboard.shards), Control::Panic(address));
         }
-        self.board.fault_injection
+        self.switchboard.fault_injection
     }
 
     /// Lets asks in, or no longer.
     pub(super) fn set_open(&self, open: bool) {
-        self.board.open.store(open, Ordering::Release);
+        self.switchboard.open.store(open, Ordering::Release);
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.board.open.load(Ordering::Acquire)
+        self.switchboard.open.load(Ordering::Acquire)
     }
 
     pub(super) fn beyond(&self) -> &dyn Beyond {
-        &*self.board.beyond
+        &*self.switchboard.beyond
     }
 
     pub(super) fn gauges(&self, shard: Shard) -> &Gauges {
-        &self.board.gauges[usize::from(shard.0)]
+        &self.switchboard.gauges[usize::from(shard.0)]
     }
 
     pub(super) fn hub(&self) -> &Hub {
-        &self.board.hub
+        &self.switchboard.hub
     }
 
     pub(super) fn control(&self, thread: usize, control: Control) {
         // A thread that is gone has nothing left to control.
-        let _ = self.board.lines[thread].send(Post::Control(Box::new(control)));
+        let _ = self.switchboard.lines[thread].send(Post::Control(Box::new(control)));
     }
 
     /// To the thread of a shard, whether it lives here or not.
     pub(super) fn control_shard(&self, shard: Shard, control: Control) {
-        self.control(usize::from(shard.0) % self.board.lines.len(), control);
+        self.control(usize::from(shard.0) % self.switchboard.lines.len(), control);
     }
 
     /// To the thread that runs a shard. Lost when that thread has ended: the waiter is dropped and says unknown.
     fn send(&self, shard: Shard, post: Post) {
-        let thread = usize::from(shard.0) % self.board.lines.len();
-        let _ = self.board.lines[thread].send(post);
+        let thread = usize::from(shard.0) % self.switchboard.lines.len();
+        let _ = self.switchboard.lines[thread].send(post);
     }
 }
 
 /// Room for the asks of one call, taken from the shards' counts for several at a time: a count is written by two threads
 /// and travels between them each time. What was not needed is given back in the end.
 struct Room<'a> {
-    board: &'a Switchboard,
+    switchboard: &'a Switchboard,
     at_once: u8,
     /// Taken and not used yet, by shard.
     spare: SmallVec<[u8; 64]>,
@@ -266,16 +267,16 @@ const ROOM_MAX: usize = 16;
 
 impl<'a> Room<'a> {
     /// For about so many asks, over all shards.
-    fn new(board: &'a Switchboard, asks: usize) -> Self {
-        let at_once = (asks / usize::from(board.shards).max(1)).clamp(1, ROOM_MAX) as u8;
-        Self { board, at_once, spare: SmallVec::from_elem(0, usize::from(board.shards)) }
+    fn new(switchboard: &'a Switchboard, asks: usize) -> Self {
+        let at_once = (asks / usize::from(switchboard.shards).max(1)).clamp(1, ROOM_MAX) as u8;
+        Self { switchboard, at_once, spare: SmallVec::from_elem(0, usize::from(switchboard.shards)) }
     }
 
     fn take(&mut self, shard: Shard) -> bool {
         let spare = &mut self.spare[usize::from(shard.0)];
         if *spare == 0 {
-            let asks = &self.board.gauges[usize::from(shard.0)].asks;
-            *spare = asks.enter(usize::from(self.at_once), self.board.asks_max) as u8;
+            let asks = &self.switchboard.gauges[usize::from(shard.0)].asks;
+            *spare = asks.enter(usize::from(self.at_once), self.switchboard.asks_max) as u8;
         }
         let some = *spare > 0;
         *spare -= u8::from(some);
@@ -285,7 +286,7 @@ impl<'a> Room<'a> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        for (gauges, spare) in self.board.gauges.iter().zip(&self.spare).filter(|(_, spare)| **spare > 0) {
+        for (gauges, spare) in self.switchboard.gauges.iter().zip(&self.spare).filter(|(_, spare)| **spare > 0) {
             gauges.asks.leave(usize::from(*spare));
         }
     }
