@@ -48,6 +48,12 @@ pub(crate) enum Fault {
     Dribble(usize),
     /// Stands still once, at the nth read of availability.
     StallAt(u64, Duration),
+    /// Answers reads of availability with those of another event.
+    WrongBody,
+    /// Ends the body of availability too early, and gives the length that it then has.
+    CutBody,
+    /// Gives the length of the whole body of availability and sends less.
+    ShortBody,
 }
 
 /// A running box office; it closes when dropped.
@@ -80,11 +86,13 @@ struct Request {
 pub(crate) struct Reply {
     status: u16,
     body: String,
+    /// Bytes at the end of the body that its length counts and nobody sends.
+    withheld: usize,
 }
 
 impl Reply {
     fn new(status: u16, body: impl ToString) -> Self {
-        Self { status, body: body.to_string() }
+        Self { status, body: body.to_string(), withheld: 0 }
     }
 
     fn refuse(status: u16, code: &str) -> Self {
@@ -186,8 +194,14 @@ impl Shared {
                 self.write(&mut stream, &reply)?;
                 continue;
             }
-            self.stall(&request);
-            let reply = self.inventory.lock().unwrap().act(&request);
+            let is_availability = request.path.ends_with("/availability");
+            if is_availability {
+                self.stall();
+            }
+            let mut reply = self.inventory.lock().unwrap().act(&request);
+            if is_availability {
+                self.spoil(&mut reply);
+            }
             if self.hangs_up(number, stream.local_addr().ok()?) {
                 stream.shutdown(Shutdown::Both).ok()?;
                 return None;
@@ -214,10 +228,7 @@ impl Shared {
         })
     }
 
-    fn stall(&self, request: &Request) {
-        if !request.path.ends_with("/availability") {
-            return;
-        }
+    fn stall(&self) {
         let number = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
         for fault in &self.faults {
             if let Fault::StallAt(n, span) = fault
@@ -225,6 +236,17 @@ impl Shared {
             {
                 let _everybody_waits = self.inventory.lock().unwrap();
                 thread::sleep(*span);
+            }
+        }
+    }
+
+    fn spoil(&self, reply: &mut Reply) {
+        for fault in &self.faults {
+            match fault {
+                Fault::WrongBody => reply.body = serde_json::json!({"event": "another", "blocks": []}).to_string(),
+                Fault::CutBody => reply.body.truncate(reply.body.len() / 2),
+                Fault::ShortBody => reply.withheld = 1,
+                _ => {}
             }
         }
     }
@@ -254,7 +276,8 @@ impl Shared {
                 sizes.0, sizes.1
             )
         } else {
-            format!("{head}content-length: {}\r\n\r\n{}", reply.body.len(), reply.body)
+            let sent = &reply.body[..reply.body.len() - reply.withheld];
+            format!("{head}content-length: {}\r\n\r\n{sent}", reply.body.len())
         };
         let piece = self.faults.iter().find_map(|fault| match fault {
             Fault::Dribble(size) => Some(*size),

@@ -59,6 +59,33 @@ fn a_failed_audit_or_threshold_is_said_and_exits_with_1() {
     assert!(said.contains("failed: --max-p99 availability=0.0001: p99 is"), "{said}");
 }
 
+/// Each run fails for the answers to its reads, and by the name of what was wrong with them.
+#[track_caller]
+fn fails_by(fault: Fault, flags: &str, code: &str) -> serde_json::Value {
+    let office = BoxOffice::open(&[fault]);
+    let json = tempfile::NamedTempFile::new().unwrap();
+    let flags = format!(
+        "--mix availability --connections 4 --seats 100 --max-errors 0 {flags} --json {}",
+        json.path().display()
+    );
+    let (status, said) = loadgen("onsale", &office.url(), &flags);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains(&format!("availability {code}=")) && said.contains("failed: --max-errors 0"), "{said}");
+    serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap()
+}
+
+/// The length of every answer and its first and last byte are looked at, whose body it is in one of 256.
+#[test]
+fn answers_with_the_wrong_body_or_length_fail_a_run_by_their_name() {
+    let report = fails_by(Fault::WrongBody, "--duration 1s", "wrong_body");
+    let (answered, wrong) = (report["answered"].as_u64().unwrap(), report["errors"].as_u64().unwrap());
+    assert_eq!(wrong, answered / 256, "one of 256 of {answered}");
+    let report = fails_by(Fault::CutBody, "--duration 200ms", "wrong_body");
+    assert_eq!(report["errors"], report["answered"], "every answer was cut");
+    let report = fails_by(Fault::ShortBody, "--duration 200ms --timeout 100ms", "timeout");
+    assert_eq!((&report["answered"], report["operations"].as_object().unwrap().len()), (&0.into(), 0));
+}
+
 #[test]
 fn what_means_nothing_exits_with_2_and_what_cannot_be_done_with_3() {
     let office = BoxOffice::open(&[]);
