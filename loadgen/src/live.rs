@@ -59,6 +59,7 @@ pub fn run(args: &LiveArgs) -> Result<Report, Failure> {
         seats: changes as u32,
         seats_per_row: SEATS_PER_ROW,
         standing: 0,
+        places_wanted: None,
         hold_ttl: args.duration + HOLD_LONGER,
         max_per_customer: None,
         no_orphans: false,

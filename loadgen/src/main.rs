@@ -39,6 +39,9 @@ fn onsale(args: &OnsaleArgs) -> Result<bool, Failure> {
     if !args.load.quiet || !report.passed() {
         print!("{}", table::render(&report));
     }
+    for warning in report.warnings() {
+        eprintln!("loadgen: warning: {warning}");
+    }
     for failure in &report.failures {
         eprintln!("loadgen: failed: {failure}");
     }

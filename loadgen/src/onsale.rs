@@ -44,7 +44,7 @@ pub fn run(plan: &Plan) -> Result<Report, Failure> {
     if let Some(path) = journal.as_deref().filter(|_| plan.audit) {
         report.audit = Some(audit::run(&plan.access, path)?);
     }
-    report.judge(&plan.thresholds, plan.until_sold_out);
+    report.judge(&plan.thresholds);
     leave(plan, &report, journal.as_deref())?;
     Ok(report)
 }

@@ -70,6 +70,8 @@ pub struct NewEvents {
     pub seats_per_row: u32,
     /// Places of a standing block; none when zero.
     pub standing: u32,
+    /// Places that the run may want, when that is more than is laid out unasked.
+    pub places_wanted: Option<u64>,
     /// `rules.hold_ttl_s`
     pub hold_ttl: Duration,
     /// `rules.max_per_customer`

@@ -16,6 +16,9 @@ use crate::plan::{Load, NewEvents, Plan, Show, Thresholds};
 /// An open run below this share of its asked rate has not measured what it was asked to.
 pub const ACHIEVED_VALID: f64 = 0.99;
 
+/// With more of its holds refused than this, a run's rate is not one of holds.
+pub const REFUSED_MAX: f64 = 0.02;
+
 /// The rate around a moment of the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
@@ -51,6 +54,8 @@ pub struct Row {
     pub operation: Operation,
     /// Final answers.
     pub count: u64,
+    /// Of these, refusals.
+    pub refused: u64,
     /// From the intended start.
     pub latency: Latency,
     /// From the sending of the attempt that was answered.
@@ -94,6 +99,8 @@ pub struct Report {
     pub shape: (u32, u32, u32),
     /// What was put on sale; none when the event was there already.
     pub created: Option<NewEvents>,
+    /// Whether the run was to end when nothing is left.
+    pub until_sold_out: bool,
     /// Fixes the run's choices.
     pub seed: u64,
     /// How long requests were started.
@@ -159,6 +166,7 @@ impl Report {
                 Show::New(new) => Some(new.clone()),
                 Show::Existing(_) => None,
             },
+            until_sold_out: plan.until_sold_out,
             seed: plan.seed,
             window,
             rate: per_second(tally.answered_in_window),
@@ -185,7 +193,7 @@ impl Report {
     }
 
     /// Notes every reason for the run to have failed.
-    pub fn judge(&mut self, thresholds: &Thresholds, until_sold_out: bool) {
+    pub fn judge(&mut self, thresholds: &Thresholds) {
         let mut failures = Vec::new();
         for (operation, limit) in &thresholds.max_p99_ms {
             match self.rows.iter().find(|row| row.operation == *operation) {
@@ -205,7 +213,7 @@ impl Report {
             let void = if self.is_void() { "the run is void: " } else { "" };
             failures.push(format!("{void}--min-achieved {least}: achieved {achieved:.4} of the asked rate"));
         }
-        if until_sold_out && self.sold_out_after.is_none() {
+        if self.until_sold_out && self.sold_out_after.is_none() {
             failures.push(format!("--until-sold-out: seats are left after {:.1} s", self.window.as_secs_f64()));
         }
         if self.answered == 0 {
@@ -215,6 +223,30 @@ impl Report {
             failures.push(audit.summary());
         }
         self.failures = failures;
+    }
+
+    /// Whether a hold was refused because nothing was left, in a run that was not meant to sell out.
+    pub fn ran_out(&self) -> bool {
+        let is_sold_out = |code: &Code| code.operation == Operation::Hold.name() && code.code == "sold_out";
+        !self.until_sold_out && self.refusals.iter().any(is_sold_out)
+    }
+
+    /// Refused holds ÷ answered ones; none without holds.
+    pub fn refused_share(&self) -> Option<f64> {
+        let holds = self.rows.iter().find(|row| row.operation == Operation::Hold)?;
+        Some(holds.refused as f64 / holds.count as f64)
+    }
+
+    /// What must be known to read the figures rightly, although it fails no run.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.ran_out() {
+            warnings.push("places ran out: answers from then on are refusals; --events puts more on sale".to_owned());
+        }
+        if let Some(share) = self.refused_share().filter(|share| *share > REFUSED_MAX && !self.until_sold_out) {
+            warnings.push(format!("{:.1} % of the holds were refused: the rate is not one of holds", 100.0 * share));
+        }
+        warnings
     }
 
     /// Whether nothing was found to fail it.
@@ -243,10 +275,15 @@ fn rows(tally: &Tally) -> Vec<Row> {
     let row = |(operation, measured): (_, &crate::engine::tally::Measured)| Row {
         operation,
         count: measured.latency.len(),
+        refused: refused(tally, operation),
         latency: latency(&measured.latency),
         service: latency(&measured.service),
     };
     measured.filter(|(_, measured)| !measured.latency.is_empty()).map(row).collect()
+}
+
+fn refused(tally: &Tally, operation: Operation) -> u64 {
+    tally.refusals.iter().filter(|((name, _), _)| *name == operation.name()).map(|(_, count)| count).sum()
 }
 
 fn latency(histogram: &Histogram<u64>) -> Latency {

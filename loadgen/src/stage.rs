@@ -268,6 +268,7 @@ mod tests {
             seats,
             seats_per_row: 10,
             standing: 0,
+            places_wanted: None,
             hold_ttl,
             max_per_customer: None,
             no_orphans: true,

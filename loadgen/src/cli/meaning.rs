@@ -152,6 +152,7 @@ impl ShowArgs {
             seats,
             seats_per_row,
             standing: self.standing.unwrap_or(0),
+            places_wanted: None,
             hold_ttl: self.hold_ttl.unwrap_or(HOLD_TTL),
             max_per_customer: self.max_per_customer,
             no_orphans: !self.allow_orphans,
@@ -257,11 +258,13 @@ mod tests {
         let rush = new("--pipeline 16 --duration 60s");
         assert!(rush.events == 133 && rush.places() < 5_000_000, "{rush:?}");
         assert!(u64::from(rush.events) * u64::from(rush.seats) < 2_000_000, "{rush:?}");
+        assert_eq!(rush.places_wanted, Some(6_480_000), "36,000 holds a second of 2.5 places and some to spare");
         let short = new("--rate 10000 --duration 60s --mix hold=1,availability=2");
         assert!(
             (600_000..700_000).contains(&short.places()),
             "200,000 holds of 2.5 places and some to spare: {short:?}"
         );
+        assert_eq!(short.places_wanted, None);
         assert_eq!(new("--mix availability=1 --duration 1h").places(), PLACES, "reads need no more");
         assert_eq!(new("--pipeline 16 --duration 60s --seats 500").places(), 500);
         assert_eq!(new("--until-sold-out --mix sellout").places(), PLACES);

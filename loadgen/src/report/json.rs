@@ -13,6 +13,7 @@ pub fn render(report: &Report) -> Value {
         .map(|row| {
             let mut fields = percentiles(&row.latency);
             fields.insert("count".to_owned(), row.count.into());
+            fields.insert("refused".to_owned(), row.refused.into());
             fields.insert("service".to_owned(), percentiles(&row.service).into());
             (row.operation.name().to_owned(), fields.into())
         })
@@ -29,6 +30,7 @@ pub fn render(report: &Report) -> Value {
         "duration_s": round(report.window.as_secs_f64()),
         "rate": round(report.rate), "asked_rate": report.asked_rate.map(round), "achieved": report.achieved.map(|ratio| (ratio * 1e4).round() / 1e4),
         "void": report.is_void(), "created": report.created.as_ref().map(created),
+        "ran_out": report.ran_out(), "warnings": report.warnings(),
         "answered": report.answered, "errors": report.errors,
         "errors_by_code": codes(&report.errors_by_code), "refusals": codes(&report.refusals), "retries": codes(&report.retries),
         "operations": operations,
@@ -48,7 +50,7 @@ fn server(report: &Report, cost: ServerCost) -> Value {
 
 fn created(new: &NewEvents) -> Value {
     json!({"events": new.events, "blocks": new.blocks, "seats": new.seats, "standing": new.standing,
-        "places": new.places()})
+        "places": new.places(), "places_wanted": new.places_wanted})
 }
 
 fn percentiles(latency: &Latency) -> Map<String, Value> {

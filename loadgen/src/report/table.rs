@@ -32,11 +32,11 @@ fn head(report: &Report, out: &mut String) -> std::fmt::Result {
     )?;
     if let Some(new) = &report.created {
         let (seats, standing) = (new.seats, new.standing);
-        writeln!(
-            out,
-            "{} events of {seats} seats in {} blocks and {standing} standing places",
-            new.events, new.blocks
-        )?;
+        write!(out, "{} events of {seats} seats in {} blocks and {standing} standing places", new.events, new.blocks)?;
+        if let Some(wanted) = new.places_wanted {
+            write!(out, ": {} places, the most without --events, and the run may want {wanted}", new.places())?;
+        }
+        writeln!(out)?;
     }
     write!(out, "{:.0} requests/s over {:.1} s", report.rate, report.window.as_secs_f64())?;
     if let (Some(asked), Some(achieved)) = (report.asked_rate, report.achieved) {
@@ -44,6 +44,9 @@ fn head(report: &Report, out: &mut String) -> std::fmt::Result {
         if report.is_void() {
             write!(out, " (VOID: below {ACHIEVED_VALID}, server or generator could not keep the schedule)")?;
         }
+    }
+    for warning in report.warnings() {
+        write!(out, "\nWARNING {warning}")?;
     }
     let share = 100.0 * report.errors as f64 / report.answered.max(1) as f64;
     writeln!(

@@ -1,7 +1,7 @@
 //! A correct box office: what is sold adds up, and what is measured has its names.
 
 use loadgen::audit::claims::Claims;
-use loadgen::report::{html, json};
+use loadgen::report::{html, json, table};
 
 use super::box_office::{BoxOffice, Fault};
 use super::{count, run};
@@ -20,6 +20,27 @@ fn a_concert_sells_out_and_the_audit_passes() {
     assert_eq!(audit.acknowledged as usize, office.holds_given() + office.orders_taken());
     assert_eq!(audit.checked.orders_paid, report.orders_paid);
     assert!(report.sold_out_after.is_some() && report.replays > 0 && count(&report.refusals, "sold_out") > 0);
+}
+
+/// A rate that is made of refusals is not read as one of holds: text and JSON say so.
+#[test]
+fn a_run_whose_places_ran_out_or_whose_holds_were_refused_warns() {
+    let warned = |flags: &str| {
+        let report = run(&BoxOffice::open(&[]).url(), &format!("{flags} --connections 2"));
+        assert_eq!(report.failures, Vec::<String>::new());
+        let (json, text) = (json::render(&report), table::render(&report));
+        assert_eq!(json["warnings"].as_array().unwrap().len(), text.matches("WARNING").count(), "{text}");
+        (json["ran_out"].as_bool().unwrap(), json["operations"]["hold"]["refused"].as_u64().unwrap(), text)
+    };
+    let (ran_out, refused, text) = warned("--mix hold --duration 300ms --seats 40 --picked 0");
+    assert!(ran_out && refused > 0 && text.contains("WARNING places ran out"), "{text}");
+    let (ran_out, refused, text) = warned("--mix hold --duration 300ms --seats 40 --picked 100");
+    assert!(!ran_out && refused > 0 && text.contains("% of the holds were refused"), "{text}");
+    let (ran_out, refused, text) =
+        warned("--mix hold --duration 300ms --seats 100000 --blocks 1 --standing 900000 --picked 0");
+    assert!(!ran_out && refused == 0 && !text.contains("WARNING"), "{text}");
+    let (ran_out, _, text) = warned("--mix sellout --until-sold-out --seats 40 --duration 60s");
+    assert!(!ran_out && !text.contains("WARNING"), "{text}");
 }
 
 /// Depth 16 and answers cut into pieces of three bytes: an answer that was matched to another request would journal a

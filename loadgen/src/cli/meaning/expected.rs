@@ -60,13 +60,14 @@ impl Expected<'_> {
 impl ShowArgs {
     /// Events for so many places.
     pub(super) fn as_many_as(&self, places: u64) -> NewEvents {
-        let events = places.div_ceil(u64::from(SEATS + STANDING)).min(EVENTS_MAX);
+        let events = places.div_ceil(u64::from(SEATS + STANDING));
         NewEvents {
-            events: events as u32,
+            events: events.min(EVENTS_MAX) as u32,
             blocks: super::BLOCKS,
             seats: SEATS,
             seats_per_row: super::SEATS_PER_ROW,
             standing: STANDING,
+            places_wanted: (events > EVENTS_MAX).then_some(places),
             hold_ttl: self.hold_ttl.unwrap_or(super::HOLD_TTL),
             max_per_customer: self.max_per_customer,
             no_orphans: !self.allow_orphans,
