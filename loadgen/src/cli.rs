@@ -245,9 +245,10 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Buyers")]
 pub struct BuyerArgs {
-    /// Different customers
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    pub customers: u32,
+    /// Different customers, each drawn as likely as another [default: one for every hold that the run may make, but no more
+    /// than places are on sale, and from 10,000 to 150,000]
+    #[arg(long, value_name = "N")]
+    pub customers: Option<u32>,
     /// Most seats of a hold
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub seats_per_hold: u32,

@@ -99,6 +99,8 @@ pub struct Report {
     pub shape: (u32, u32, u32),
     /// What was put on sale; none when the event was there already.
     pub created: Option<NewEvents>,
+    /// How many different buyers there were to draw from.
+    pub customers: u32,
     /// Whether the run was to end when nothing is left.
     pub until_sold_out: bool,
     /// Fixes the run's choices.
@@ -166,6 +168,7 @@ impl Report {
                 Show::New(new) => Some(new.clone()),
                 Show::Existing(_) => None,
             },
+            customers: plan.customers,
             until_sold_out: plan.until_sold_out,
             seed: plan.seed,
             window,

@@ -66,7 +66,6 @@ impl OnsaleArgs {
         within("--connections", load.connections, 1, 60_000)?;
         within("--pipeline", load.pipeline, 1, 1_024)?;
         within("--threads", load.threads, 1, load.connections.min(256))?;
-        within("--customers", self.buyers.customers, load.threads, 10_000_000)?;
         let default_duration = if load.until_sold_out { DURATION_SELLOUT } else { DURATION };
         let duration = load.duration.unwrap_or(default_duration);
         if duration < DURATION_MIN {
@@ -75,6 +74,8 @@ impl OnsaleArgs {
         let (load_meant, mix, habits) = (self.arrivals(duration)?, self.mix()?, self.buyers.meaning()?);
         let expected = Expected { load: &load_meant, mix: &mix, habits: &habits, run: duration, depth: load.pipeline };
         let show = self.show.meaning(&expected, load.until_sold_out)?;
+        let customers = self.buyers.customers.unwrap_or_else(|| expected.customers(&show));
+        within("--customers", customers, load.threads, 10_000_000)?;
         Ok(Plan {
             access: self.access.meaning()?,
             load: load_meant,
@@ -84,7 +85,7 @@ impl OnsaleArgs {
             duration,
             timeout: load.timeout,
             mix,
-            customers: self.buyers.customers,
+            customers,
             seed: load.seed,
             show,
             habits,
@@ -268,6 +269,18 @@ mod tests {
         assert_eq!(new("--mix availability=1 --duration 1h").places(), PLACES, "reads need no more");
         assert_eq!(new("--pipeline 16 --duration 60s --seats 500").places(), 500);
         assert_eq!(new("--until-sold-out --mix sellout").places(), PLACES);
+    }
+
+    #[test]
+    fn customers_are_as_many_as_the_run_needs_within_bounds_and_what_is_said_wins() {
+        let customers = |flags: &str| meaning(flags).unwrap().customers;
+        assert_eq!(customers("--rate 40000 --duration 60s"), 72_000, "1,200 holds a second");
+        assert_eq!(customers("--pipeline 16 --duration 60s"), 150_000, "the most");
+        assert_eq!(customers("--rate 100"), 10_000, "the least");
+        assert_eq!(customers("--mix availability=1 --duration 1h"), 10_000);
+        assert_eq!(customers("--mix hold --seats 20000"), 20_000, "one a place");
+        assert_eq!(customers("--mix sellout --until-sold-out --event aurora-night-1"), 60_000);
+        assert_eq!(customers("--pipeline 16 --duration 60s --customers 7"), 7);
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn head(report: &Report, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
+    writeln!(out, "{} customers", report.customers)?;
     write!(out, "{:.0} requests/s over {:.1} s", report.rate, report.window.as_secs_f64())?;
     if let (Some(asked), Some(achieved)) = (report.asked_rate, report.achieved) {
         write!(out, ", asked {asked:.0}/s, achieved ÷ asked {achieved:.3}")?;
