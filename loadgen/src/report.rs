@@ -228,10 +228,11 @@ impl Report {
         self.failures = failures;
     }
 
-    /// Whether a hold was refused because nothing was left, in a run that was not meant to sell out.
-    pub fn ran_out(&self) -> bool {
-        let is_sold_out = |code: &Code| code.operation == Operation::Hold.name() && code.code == "sold_out";
-        !self.until_sold_out && self.refusals.iter().any(is_sold_out)
+    /// Holds that were refused because their block or event had nothing left, in a run that was not meant to sell out.
+    pub fn ran_out(&self) -> u64 {
+        let is_sold_out = |code: &&Code| code.operation == Operation::Hold.name() && code.code == "sold_out";
+        let sold_out = self.refusals.iter().filter(is_sold_out).map(|code| code.count).sum();
+        if self.until_sold_out { 0 } else { sold_out }
     }
 
     /// Refused holds ÷ answered ones; none without holds.
@@ -243,8 +244,11 @@ impl Report {
     /// What must be known to read the figures rightly, although it fails no run.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.ran_out() {
-            warnings.push("places ran out: answers from then on are refusals; --events puts more on sale".to_owned());
+        if self.ran_out() > 0 {
+            let count = self.ran_out();
+            warnings.push(format!(
+                "places run out: {count} holds heard sold_out, and ever more will; --events puts more on sale"
+            ));
         }
         if let Some(share) = self.refused_share().filter(|share| *share > REFUSED_MAX && !self.until_sold_out) {
             warnings.push(format!("{:.1} % of the holds were refused: the rate is not one of holds", 100.0 * share));

@@ -30,7 +30,7 @@ pub fn render(report: &Report) -> Value {
         "duration_s": round(report.window.as_secs_f64()),
         "rate": round(report.rate), "asked_rate": report.asked_rate.map(round), "achieved": report.achieved.map(|ratio| (ratio * 1e4).round() / 1e4),
         "void": report.is_void(), "created": report.created.as_ref().map(created), "customers": report.customers,
-        "ran_out": report.ran_out(), "warnings": report.warnings(),
+        "ran_out": report.ran_out() > 0, "warnings": report.warnings(),
         "answered": report.answered, "errors": report.errors,
         "errors_by_code": codes(&report.errors_by_code), "refusals": codes(&report.refusals), "retries": codes(&report.retries),
         "operations": operations,

@@ -33,7 +33,7 @@ fn a_run_whose_places_ran_out_or_whose_holds_were_refused_warns() {
         (json["ran_out"].as_bool().unwrap(), json["operations"]["hold"]["refused"].as_u64().unwrap(), text)
     };
     let (ran_out, refused, text) = warned("--mix hold --duration 300ms --seats 40 --picked 0");
-    assert!(ran_out && refused > 0 && text.contains("WARNING places ran out"), "{text}");
+    assert!(ran_out && refused > 0 && text.contains("WARNING places run out"), "{text}");
     let (ran_out, refused, text) = warned("--mix hold --duration 300ms --seats 40 --picked 100");
     assert!(!ran_out && refused > 0 && text.contains("% of the holds were refused"), "{text}");
     let (ran_out, refused, text) =
