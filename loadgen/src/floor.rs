@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use memchr::memmem::Finder;
 
 use crate::failure::Failure;
+use crate::http::response;
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 64 * 1024;
@@ -72,6 +73,17 @@ pub fn answer(body: &[u8]) -> Vec<u8> {
             .into_bytes();
     answer.extend_from_slice(body);
     answer
+}
+
+/// An answer with the head of another one and a standard body of the same length.
+pub fn standard_answer_like(copy: &[u8]) -> Result<Vec<u8>, Failure> {
+    let unlike = |reason: &str| Failure::Unreadable { request: "answer to copy".to_owned(), reason: reason.to_owned() };
+    let copied = response::parse(copy).ok().flatten().ok_or_else(|| unlike("not a whole answer"))?;
+    let body = standard_body(copied.body.len());
+    if copied.chunked || body.len() > copied.body.len() {
+        return Err(unlike("in chunks, or shorter than a standard body"));
+    }
+    Ok([&copy[..copied.body.start], &body].concat())
 }
 
 impl Floor {
@@ -214,6 +226,7 @@ fn content_length(head: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn length(bytes: &[u8]) -> Option<usize> {
@@ -234,5 +247,15 @@ mod tests {
     fn a_body_has_at_least_the_size_asked_for() {
         assert_eq!(standard_body(2_000).len(), 2_000);
         assert!(serde_json::from_slice::<serde_json::Value>(&standard_body(2_000)).is_ok());
+    }
+
+    #[test]
+    fn an_answer_like_another_has_its_head_and_its_length() {
+        let head = "HTTP/1.1 200 OK\r\netag: \"7\"\r\ncontent-length: 700\r\n\r\n";
+        let copy = format!("{head}{:<700}", "{}").into_bytes();
+        let like = standard_answer_like(&copy).unwrap();
+        assert!(like.starts_with(head.as_bytes()) && like.len() == copy.len(), "{}", String::from_utf8_lossy(&like));
+        assert!(like.ends_with(&standard_body(700)));
+        assert!(standard_answer_like(&answer(b"{}")).is_err(), "too short for what must be said");
     }
 }

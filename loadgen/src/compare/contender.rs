@@ -1,6 +1,7 @@
 //! The servers that are compared: how each is started, what it is asked, and whether it is on this machine at all.
 //!
-//! - `floor`: `loadgen floor` with a copy of Stampede's own answer to availability;
+//! - `floor`: `loadgen floor` with a copy of Stampede's own answer to availability, or with its head and as many bytes of a body
+//!   that does for holds and orders, too;
 //! - `stampede`: with and without its fast lane, if it has one;
 //! - `nginx`: the body of the same answer, from memory, one worker, no log;
 //! - `redis`: see [`super::redis`];
@@ -17,6 +18,7 @@ use super::redis;
 use super::{Row, SHARE, Tail, Task, Turn};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::floor;
 use crate::http::{Target, response};
 use crate::journal::{self, Line};
 
@@ -151,15 +153,18 @@ impl<'a> Field<'a> {
             Contender::OneEvent => self.stampede(Lane::Unknown, server, row, (generator, &SMALL)),
             Contender::ManyEvents => self.stampede(Lane::Unknown, server, row, (generator, &LARGE)),
             Contender::Floor => {
+                // a rush asks for holds and orders, too, whose answers are read
+                let (answer, event) = match row.task {
+                    Task::Availability => (self.answer.0.clone(), self.answer.1.as_str()),
+                    Task::Rush | Task::Holds | Task::Kind(_) | Task::Cores | Task::Events | Task::Share => {
+                        (floor::standard_answer_like(&self.answer.0)?, "floor")
+                    }
+                };
                 let path = self.folder.at("answer");
-                std::fs::write(&path, &self.answer.0).map_err(Failure::file(&path))?;
+                std::fs::write(&path, answer).map_err(Failure::file(&path))?;
                 let mut command = Command::new(&self.loadgen);
-                command.arg("floor");
-                if row.task == Task::Availability {
-                    command.arg("--answer").arg(&path);
-                }
+                command.args(["floor", "--answer"]).arg(&path);
                 let (process, url) = Server::start_and_hear(&mut command, server)?;
-                let event = if row.task == Task::Availability { self.answer.1.as_str() } else { "floor" };
                 self.load((&process, &url, "none"), row, (generator, &["--event", event]))
             }
             Contender::Nginx => self.nginx(server, row),
