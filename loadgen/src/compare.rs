@@ -114,14 +114,16 @@ const fn row(name: &'static str, group: &'static str, task: Task, connections: u
 /// What one turn of a contender came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Turn {
-    /// Requests a second.
+    /// Requests a second; in rows of holds, new holds that were acknowledged a second.
     pub rate: f64,
-    /// CPU time of the server for a request, microseconds.
+    /// CPU time of the server for each of those, microseconds.
     pub server_us: f64,
-    /// CPU time of the generator for a request, microseconds; none when it is not ours.
+    /// CPU time of the generator for each of those, microseconds; none when it is not ours.
     pub generator_us: Option<f64>,
     /// Cores that the server could use.
     pub cores: f64,
+    /// Refused holds ÷ answered ones; none without holds.
+    pub refused: Option<f64>,
     /// At a share of the server's most; none in rows that are not about it.
     pub tail: Option<Tail>,
 }
@@ -164,9 +166,10 @@ pub fn run(args: &CompareArgs, tell: impl Fn(&str)) -> Result<Summary, Failure> 
 }
 
 fn told(row: &Row, round: u32, name: &str, turn: &Turn) -> String {
-    let Turn { rate, server_us, tail, .. } = turn;
+    let Turn { rate, server_us, refused, tail, .. } = turn;
+    let refused = refused.map_or_else(String::new, |share| format!("  {:.2} % of holds refused", 100.0 * share));
     let tail = tail.map_or_else(String::new, |tail| format!("  p99 of holds {:.2} ms", tail.holds_ms));
-    format!("{:<23} round {round}  {name:<18}{rate:>12.0}/s{server_us:>9.2} µs{tail}", row.name)
+    format!("{:<23} round {round}  {name:<18}{rate:>12.0}/s{server_us:>9.2} µs{refused}{tail}", row.name)
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Row>, Failure> {

@@ -251,7 +251,10 @@ impl Report {
             ));
         }
         if let Some(share) = self.refused_share().filter(|share| *share > REFUSED_MAX && !self.until_sold_out) {
-            warnings.push(format!("{:.1} % of the holds were refused: the rate is not one of holds", 100.0 * share));
+            warnings.push(format!(
+                "{:.1} % of the holds were refused: the rate is of answers, not of holds",
+                100.0 * share
+            ));
         }
         warnings
     }

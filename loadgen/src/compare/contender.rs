@@ -1,7 +1,7 @@
 //! The servers that are compared: how each is started, what it is asked, and whether it is on this machine at all.
 //!
-//! - `floor`: `loadgen floor` with a copy of Stampede's own answer to availability, or with its head and as many bytes of a body
-//!   that does for holds and orders, too;
+//! - `floor`: `loadgen floor` with a copy of Stampede's own answer to availability, or with its head and as many bytes of a
+//!   body that does for holds and orders, too;
 //! - `stampede`: with and without its fast lane, if it has one;
 //! - `nginx`: the body of the same answer, from memory, one worker, no log;
 //! - `redis`: see [`super::redis`];
@@ -130,14 +130,9 @@ impl<'a> Field<'a> {
         } else {
             field.contenders.extend([Lane::On, Lane::Off].map(Contender::Stampede));
         }
-        for (contender, programs) in
-            [(Contender::Nginx, &["nginx"][..]), (Contender::Redis, &["redis-server", "redis-benchmark"])]
-        {
-            match programs.iter().find(|program| find(program).is_none()) {
-                None => field.contenders.push(contender),
-                Some(program) => field.left_out.push(format!("{}: no {program} on this machine", contender.name())),
-            }
-        }
+        let (here, missing) = others(|program| find(program).is_some());
+        field.contenders.extend(here);
+        field.left_out.extend(missing);
         let own = [Contender::OneCore, Contender::AllCores, Contender::OneEvent, Contender::ManyEvents];
         field.contenders.extend(own);
         Ok(field)
@@ -168,7 +163,7 @@ impl<'a> Field<'a> {
                 self.load((&process, &url, "none"), row, (generator, &["--event", event]))
             }
             Contender::Nginx => self.nginx(server, row),
-            Contender::Redis => redis::turn(self.folder, row, self.seconds),
+            Contender::Redis => redis::turn(self.folder, row, self.seconds, (server, generator)),
         }
     }
 
@@ -261,12 +256,15 @@ impl<'a> Field<'a> {
         let open = self.run_load(to, row, from, &["--rate", &rate])?;
         let p99 = |operation: &str| open["operations"][operation]["p99_ms"].as_f64().unwrap_or_default();
         let reads_ms = ["availability", "seats", "event"].map(p99).into_iter().fold(0.0, f64::max);
-        Ok(Turn { tail: Some(Tail { reads_ms: Some(reads_ms), holds_ms: p99("hold") }), ..turn_of(&open, from.0) })
+        Ok(Turn {
+            tail: Some(Tail { reads_ms: Some(reads_ms), holds_ms: p99("hold") }),
+            ..turn_of(&open, row.task, from.0)
+        })
     }
 
     /// Loads a server as the row says: what it answered, and for how much CPU.
     fn load(&self, to: (&Server, &str, &str), row: &Row, from: (Core, &[&str])) -> Result<Turn, Failure> {
-        self.run_load(to, row, from, &["--closed"]).map(|report| turn_of(&report, from.0))
+        self.run_load(to, row, from, &["--closed"]).map(|report| turn_of(&report, row.task, from.0))
     }
 
     /// One run of the generator against a server with a url and a key; its report.
@@ -334,19 +332,40 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What a report of the generator, which ran on these cores, says of the server.
-fn turn_of(report: &Value, generator: Core) -> Turn {
+/// What a report of the generator, which ran on these cores, says of the server. What is asked for in a row of holds is a
+/// hold: refusals and repetitions are answers, but neither raise its rate nor lower its cost.
+fn turn_of(report: &Value, task: Task, generator: Core) -> Turn {
     let number = |value: &Value| value.as_f64().unwrap_or_default();
+    let hold = &report["operations"]["hold"];
+    let (holds, refused) = (number(&hold["count"]), number(&hold["refused"]));
+    let counted = if task == Task::Holds { (holds - refused) / number(&report["answered"]) } else { 1.0 };
     Turn {
-        rate: number(&report["rate"]),
-        server_us: number(&report["server"]["cpu_us_per_request"]),
-        generator_us: report["generator_cpu_us_per_request"].as_f64(),
+        rate: number(&report["rate"]) * counted,
+        server_us: number(&report["server"]["cpu_us_per_request"]) / counted,
+        generator_us: report["generator_cpu_us_per_request"].as_f64().map(|us| us / counted),
         cores: generator.left_to_the_server(),
+        refused: (holds > 0.0).then(|| refused / holds),
         tail: None,
     }
 }
 
-/// Cores of server and generator: what is about a machine has all of both, everything else one core of the server.
+/// Servers of others that are on this machine, and what is said of each that is not.
+fn others(is_here: impl Fn(&str) -> bool) -> (Vec<Contender>, Vec<String>) {
+    let (mut here, mut left_out) = (Vec::new(), Vec::new());
+    for (contender, programs) in
+        [(Contender::Nginx, &["nginx"][..]), (Contender::Redis, &["redis-server", "redis-benchmark"])]
+    {
+        match programs.iter().find(|program| !is_here(program)) {
+            None => here.push(contender),
+            Some(program) => left_out.push(format!("{}: no {program} on this machine", contender.name())),
+        }
+    }
+    (here, left_out)
+}
+
+/// Cores of server and generator: what is about a machine has all of both, everything else one core of the server. That is
+/// so for every server of a row, for Redis beside Stampede at a share of its most, too: it computes on one thread, but, like
+/// all, on whichever core is free of its driver.
 fn cores(task: Task) -> (Core, Core) {
     match task {
         Task::Availability | Task::Holds | Task::Kind(_) => (Core::Server, Core::Generator),
@@ -360,5 +379,33 @@ fn mix(task: Task) -> &'static str {
         Task::Holds => "hold",
         Task::Kind(mix) => mix,
         Task::Rush | Task::Events | Task::Share => "rush",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1,000 answers, of which 900 are for holds, 90 of those refusals: 810 of 1,000 count.
+    #[test]
+    fn only_new_holds_count_in_a_row_of_holds() {
+        let report = serde_json::json!({
+            "rate": 1000.0, "answered": 1000, "operations": {"hold": {"count": 900, "refused": 90}},
+            "server": {"cpu_us_per_request": 8.1}, "generator_cpu_us_per_request": 1.62,
+        });
+        let turn = turn_of(&report, Task::Holds, Core::Generator);
+        assert_eq!((turn.rate, turn.generator_us, turn.refused), (810.0, Some(2.0), Some(0.1)));
+        assert!((turn.server_us - 10.0).abs() < 1e-9, "{turn:?}");
+        let turn = turn_of(&report, Task::Rush, Core::Any);
+        assert_eq!((turn.rate, turn.server_us, turn.refused), (1000.0, 8.1, Some(0.1)));
+    }
+
+    #[test]
+    fn who_is_not_on_this_machine_is_named() {
+        assert_eq!(others(|_| true), (vec![Contender::Nginx, Contender::Redis], vec![]));
+        let (here, left_out) = others(|program| program == "redis-server");
+        assert_eq!((here, left_out.len()), (vec![], 2));
+        assert_eq!(left_out[0], "nginx: no nginx on this machine");
+        assert_eq!(left_out[1], "redis: no redis-benchmark on this machine");
     }
 }

@@ -7,7 +7,11 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{By, Row, Turn};
+use super::{By, Row, Task, Turn};
+use crate::report::REFUSED_MAX;
+
+/// Fewer rounds have a middle one, but not one that an unlucky turn leaves alone.
+const MEDIAN_ROUNDS: u32 = 3;
 
 /// Median, least and most.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,12 +47,16 @@ pub struct Line {
     pub row: &'static str,
     /// The contender.
     pub contender: &'static str,
-    /// Requests a second.
+    /// Requests a second, or new holds: [`Turn::rate`].
     pub rate: Spread,
-    /// CPU time of the server for a request, microseconds.
+    /// CPU time of the server for each of those, microseconds.
     pub server_us: Spread,
-    /// CPU time of the generator for a request, microseconds; none when it is not ours.
+    /// CPU time of the generator for each of those, microseconds; none when it is not ours.
     pub generator_us: Option<Spread>,
+    /// Refused holds in percent of answered ones; none without holds.
+    pub refused_percent: Option<Spread>,
+    /// Whether a turn in a row of holds had so many of them refused that its figures are not those of holds.
+    pub is_void: bool,
     /// 99th percentile of reads at a share of the server's most, milliseconds; none when that was not asked.
     pub reads_p99_ms: Option<Spread>,
     /// The same of holds.
@@ -92,6 +100,9 @@ impl Summary {
             let server_us = Spread::of(taken.iter().map(|turn| turn.server_us));
             let (Some(rate), Some(server_us)) = (rate, server_us) else { continue };
             let generator_us = Spread::of(taken.iter().filter_map(|turn| turn.generator_us));
+            let refused_percent = Spread::of(taken.iter().filter_map(|turn| Some(100.0 * turn.refused?)));
+            let too_many = |refused: Spread| refused.max > 100.0 * REFUSED_MAX;
+            let is_void = row.task == Task::Holds && refused_percent.is_some_and(too_many);
             let what = match by {
                 By::Cpu => "cpu",
                 By::Rate => "rate",
@@ -107,6 +118,8 @@ impl Summary {
                 rate,
                 server_us,
                 generator_us,
+                refused_percent,
+                is_void,
                 reads_p99_ms,
                 holds_p99_ms,
                 ratio,
@@ -122,19 +135,31 @@ impl Summary {
             json!({
                 "row": line.row, "contender": line.contender, "rate": line.rate.json(),
                 "server_cpu_us": line.server_us.json(), "generator_cpu_us": line.generator_us.map(Spread::json),
+                "refused_percent": line.refused_percent.map(Spread::json), "void": line.is_void,
                 "reads_p99_ms": line.reads_p99_ms.map(Spread::json), "holds_p99_ms": line.holds_p99_ms.map(Spread::json),
                 "ratio": line.ratio.map(Spread::json), "ratio_of": line.ratio_of,
             })
         };
         let lines: Vec<Value> = self.lines.iter().map(line).collect();
-        json!({"rounds": self.rounds, "seconds": self.seconds, "left_out": self.left_out, "rows": lines})
+        json!({"rounds": self.rounds, "is_median": self.is_median(), "seconds": self.seconds, "left_out": self.left_out,
+            "rows": lines})
+    }
+
+    /// Whether its figures are medians of enough rounds to be called so.
+    fn is_median(&self) -> bool {
+        self.rounds >= MEDIAN_ROUNDS
     }
 
     /// For people.
     pub fn table(&self) -> String {
+        let rounds = match (self.is_median(), self.rounds) {
+            (true, rounds) => format!("medians of {rounds} rounds"),
+            (false, rounds) => format!("NOT MEDIANS of at least {MEDIAN_ROUNDS} rounds: {rounds}"),
+        };
         let mut out = format!(
-            "medians of {} rounds of {} s (least – most)\n\n{:<23}{:<18}{:>12}{:>26}{:>11}{:>8}   ratio\n",
-            self.rounds, self.seconds, "row", "contender", "requests/s", "", "server µs", "gen µs"
+            "{rounds} of {} s (least – most); in rows of holds, new holds instead of requests\n\n\
+             {:<23}{:<18}{:>12}{:>26}{:>11}{:>8}   ratio\n",
+            self.seconds, "row", "contender", "requests/s", "", "server µs", "gen µs"
         );
         for line in &self.lines {
             let (rate, spread) = (line.rate, format!("({:.0} – {:.0})", line.rate.min, line.rate.max));
@@ -145,16 +170,26 @@ impl Summary {
             // A String takes every write.
             let _ = writeln!(
                 out,
-                "{:<23}{:<18}{:>12.0}{spread:>26}{:>11.2}{generator:>8}   {ratio}{}",
+                "{:<23}{:<18}{:>12.0}{spread:>26}{:>11.2}{generator:>8}   {ratio}{}{}",
                 line.row,
                 line.contender,
                 rate.median,
                 line.server_us.median,
+                refused(line),
                 tails(line)
             );
         }
+        for missing in &self.left_out {
+            let _ = writeln!(out, "left out: {missing}");
+        }
         out
     }
+}
+
+fn refused(line: &Line) -> String {
+    let Some(Spread { median, min, max }) = line.refused_percent else { return String::new() };
+    let void = if line.is_void { " VOID: too many were refused" } else { "" };
+    format!("  refused {median:.2} ({min:.2} – {max:.2}) % of holds{void}")
 }
 
 fn tails(line: &Line) -> String {
@@ -170,7 +205,7 @@ mod tests {
     use super::*;
 
     fn turn(rate: f64, server_us: f64) -> Turn {
-        Turn { rate, server_us, generator_us: None, cores: 1.0, tail: None }
+        Turn { rate, server_us, generator_us: None, cores: 1.0, refused: None, tail: None }
     }
 
     /// The machine is twice as slow in the second round: the ratio does not care.
@@ -186,13 +221,33 @@ mod tests {
         assert!(summary.table().contains("1.50 (1.50 – 1.60) cpu ÷ floor"), "{}", summary.table());
         assert_eq!(summary.json()["rows"][1]["ratio"]["max"], 1.6);
         assert_eq!(summary.json()["left_out"][0], "nginx: not found");
+        assert!(summary.table().ends_with("left out: nginx: not found\n"), "{}", summary.table());
+        assert!(summary.table().starts_with("medians of 3 rounds of 1 s"), "{}", summary.table());
+        assert_eq!((&summary.json()["is_median"], &summary.json()["rows"][1]["void"]), (&true.into(), &false.into()));
     }
 
     #[test]
-    fn without_its_base_a_row_has_no_ratio_and_two_rounds_have_a_median() {
+    fn without_its_base_a_row_has_no_ratio_and_two_rounds_are_not_called_medians() {
         let mut summary = Summary::new(2, 1, Vec::new());
         summary.add(&ROWS[3], [("stampede", vec![turn(1.0, 1.0), turn(3.0, 1.0)])]);
         assert_eq!((summary.lines[0].ratio, summary.lines[0].rate.median), (None, 2.0));
+        assert!(summary.table().starts_with("NOT MEDIANS of at least 3 rounds: 2 of 1 s"), "{}", summary.table());
+        assert_eq!(summary.json()["is_median"], false);
+    }
+
+    #[test]
+    fn a_row_of_holds_with_many_refusals_is_void() {
+        let mut summary = Summary::new(3, 1, Vec::new());
+        let refused = |share| Turn { refused: Some(share), ..turn(1.0, 1.0) };
+        summary.add(
+            &ROWS[3],
+            [("stampede", vec![refused(0.01), refused(0.03), refused(0.01)]), ("redis", vec![refused(0.02); 3])],
+        );
+        summary.add(&ROWS[5], [("stampede", vec![refused(0.03)])]);
+        assert_eq!(summary.lines.iter().map(|line| line.is_void).collect::<Vec<_>>(), [true, false, false]);
+        assert!(summary.table().contains("refused 1.00 (1.00 – 3.00) % of holds VOID"), "{}", summary.table());
+        let json = summary.json();
+        assert_eq!((&json["rows"][0]["void"], &json["rows"][0]["refused_percent"]["max"]), (&true.into(), &3.0.into()));
     }
 
     #[test]
