@@ -174,6 +174,8 @@ impl Office {
             "http.workers=1".to_owned(),
             "limits.customer=".to_owned(),
         ];
+        // `FAST_LANE=false` tells every story to the slow way, unless its test says which.
+        all.extend(std::env::var("FAST_LANE").ok().map(|given| format!("http.fast_lane={given}")));
         all.extend(sets.iter().map(|set| (*set).to_owned()));
         let config = Config::load(None, &all).unwrap();
         let provider = Arc::new(Provider::default());

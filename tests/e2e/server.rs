@@ -61,6 +61,11 @@ fn new_key() -> OrganizerKey {
     OrganizerKey { key: value("key="), digest: value("digest=") }
 }
 
+/// Whether nodes have the fast lane, unless a test says it itself. `FAST_LANE=false` tells every story to the slow way.
+fn lane() -> Option<String> {
+    std::env::var("FAST_LANE").ok().map(|given| format!("http.fast_lane={given}"))
+}
+
 impl Server {
     /// A node with the defaults.
     pub(crate) fn start() -> Self {
@@ -127,7 +132,7 @@ impl Server {
         let mut command = Command::new(words.next().expect("at least the node itself"));
         command.args(words).arg(self.command).current_dir(self.folder.path());
         let place = [format!("http.listen={}", self.listen), format!("data.dir={}", self.data().display())];
-        for setting in &place {
+        for setting in place.iter().chain(&lane()) {
             command.args(["--set", setting]);
         }
         if self.command == "demo" {

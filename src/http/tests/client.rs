@@ -54,7 +54,7 @@ impl Ask {
 
     /// The request as it goes over the wire, with this many bytes announced.
     fn head(&self, announced: usize) -> String {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", self.method, self.path);
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: test\r\n", self.method, self.path);
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -71,24 +71,44 @@ impl Ask {
         // The server may answer and close before it has read all: that is an answer, too.
         let _ = stream.write_all(self.head(length).as_bytes()).await;
         let _ = stream.write_all(&self.body).await;
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes).await;
-        read(&bytes)
+        receive(&mut stream, &self.method).await
     }
 }
 
-fn read(bytes: &[u8]) -> Answer {
-    let cut = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+/// Reads one answer to its end. The connection stays open behind it unless the server ends it.
+async fn receive(stream: &mut TcpStream, method: &str) -> Answer {
+    let mut bytes = Vec::new();
+    let cut = loop {
+        match bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            Some(cut) => break cut,
+            None => assert!(reads_more(stream, &mut bytes).await, "a head"),
+        }
+    };
+    let mut body = bytes.split_off(cut + 4);
     let head = std::str::from_utf8(&bytes[..cut]).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     let headers: Vec<_> = lines.filter_map(header).collect();
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-    let body = &bytes[cut + 4..];
-    let body = if chunked { unchunked(body) } else { body.to_vec() };
+    let value = |of: &str| headers.iter().find(|(name, _)| name == of).map(|(_, value)| value.as_str());
+    let is_chunked = value("transfer-encoding") == Some("chunked");
+    let length = value("content-length").map(|length| length.parse::<usize>().unwrap());
+    let is_whole = |body: &[u8]| match length {
+        _ if method == "HEAD" || [204, 304].contains(&status) => true,
+        Some(length) => body.len() >= length,
+        None => is_chunked && body.ends_with(b"0\r\n\r\n"),
+    };
+    while !is_whole(&body) && reads_more(stream, &mut body).await {}
+    if is_chunked {
+        body = unchunked(&body);
+    }
     let json = serde_json::from_slice(&body).unwrap_or_default();
     Answer { status, headers, body, json }
+}
+
+/// Reads once; false when the server has closed.
+async fn reads_more(stream: &mut TcpStream, into: &mut Vec<u8>) -> bool {
+    matches!(stream.read_buf(into).await, Ok(1..))
 }
 
 fn unchunked(mut rest: &[u8]) -> Vec<u8> {
