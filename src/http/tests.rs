@@ -4,6 +4,7 @@
 
 mod buying;
 mod client;
+mod noting;
 mod pipelining;
 mod rubbish;
 mod selling;

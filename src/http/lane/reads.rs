@@ -16,6 +16,7 @@ use actors::ids::{BlockId, EventId};
 use actors::time::Millis;
 use bytes::Bytes;
 
+use super::super::around;
 use super::super::problem::Problem;
 use super::super::public::{BLOCK_SEQ, Form, missing, seats_as};
 use super::super::request_id::{self, MADE_LENGTH, REQUEST_ID};
@@ -59,6 +60,11 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// The counters of this route.
+    pub(super) fn route(&self, what: Read<'_>) -> &RouteMetrics {
+        &self.of(what.kind()).route
+    }
+
     fn of(&self, kind: Kind) -> &Tally {
         match kind {
             Kind::Event => &self.event,
@@ -159,7 +165,9 @@ impl<'w> Batch<'w> {
                     answer.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
                 }
                 write::response(out, answer, head.method, &worker.date, id);
-                worker.reads.of(what.kind()).route.observe(status.as_u16(), began.elapsed());
+                worker.reads.route(what).observe(status.as_u16(), began.elapsed());
+                let method = if head.method == Method::Head { "HEAD" } else { "GET" };
+                around::note_failure(method, head.target, status, str::from_utf8(id).unwrap_or_default(), began);
             }
         }
     }
