@@ -54,6 +54,11 @@ impl Meter {
         route.map_or(&self.other, |(_, route)| route).observe(status, started.elapsed());
     }
 
+    /// The counters of what no route is there for.
+    pub(super) fn other(&self) -> &RouteMetrics {
+        &self.other
+    }
+
     /// Counts a hold that was asked for: `Ok` if the places are promised.
     pub(super) fn hold(&self, outcome: Result<(), Code>) {
         match outcome {

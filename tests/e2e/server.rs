@@ -301,6 +301,12 @@ impl Server {
         value.map_or(0.0, |value| value.trim().parse().expect("a number"))
     }
 
+    /// Requests of this method and route, as the metrics write them, that were answered with this class of status.
+    pub(crate) fn answered(&self, method: &str, route: &str, class: &str) -> u64 {
+        let labels = format!(r#"method="{method}",route="{route}",status="{class}""#);
+        self.metric(&format!("stampede_http_request_duration_seconds_count{{{labels}}}")) as u64
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()

@@ -212,5 +212,6 @@ fn who_is_slow_with_head_or_body_is_ended() {
         }
     }
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert_eq!(server.answered("post", "/v1/events/{event}/holds", "4xx"), 2, "counted where they wanted to go");
     assert_eq!(server.organizer().ledger("gig"), Vec::<Value>::new());
 }

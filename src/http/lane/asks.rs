@@ -52,6 +52,16 @@ pub(super) struct Counters {
     pub(super) show: RouteMetrics,
 }
 
+impl Counters {
+    pub(super) fn of(&self, ask: Ask<'_>) -> &RouteMetrics {
+        match ask {
+            Ask::Hold(_) => &self.hold,
+            Ask::Order => &self.order,
+            Ask::Show(_) => &self.show,
+        }
+    }
+}
+
 /// A request whose answer is on its way.
 pub(super) struct Turn {
     what: What,
@@ -270,15 +280,14 @@ impl Turn {
     /// Writes the answer and counts it, if it is there.
     pub(super) fn write(&self, worker: &Worker, out: &mut Vec<u8>) -> Poll<()> {
         let Stage::Ended(ended) = &self.stage else { return Poll::Pending };
-        let (counters, method) = match self.what {
-            What::Hold(_) => (&worker.asks.hold, "POST"),
-            What::Order => (&worker.asks.order, "POST"),
-            What::Show(_) => (&worker.asks.show, "GET"),
-        };
         let status = ended.as_ref().map_or_else(|problem| problem.code().status(), |success| success.status);
-        counters.observe(status.as_u16(), self.started.elapsed());
+        worker.asks.of(self.what.ask()).observe(status.as_u16(), self.started.elapsed());
         if status.is_server_error() {
             let id = str::from_utf8(&self.id).unwrap_or_default();
+            let method = match self.what {
+                What::Hold(_) | What::Order => "POST",
+                What::Show(_) => "GET",
+            };
             around::note_failure(method, &self.what.to_string(), status, id, self.started);
         }
         match ended {
@@ -301,6 +310,16 @@ fn survive_poll<T>(what: &What, handler: &mut Under<T>, cx: &mut Context<'_>) ->
     match survive(what, || Ok(handler.as_mut().poll(cx))) {
         Ok(polled) => polled,
         Err(problem) => Poll::Ready(Err(problem)),
+    }
+}
+
+impl What {
+    fn ask(&self) -> Ask<'_> {
+        match self {
+            What::Hold(event) => Ask::Hold(event),
+            What::Order => Ask::Order,
+            What::Show(order) => Ask::Show(order),
+        }
     }
 }
 

@@ -151,18 +151,24 @@ impl Connection {
         match waiting {
             Waiting::Idle | Waiting::First if self.worker.watches.is_stopping() => Next::End,
             Waiting::Idle | Waiting::First if is_over => Next::End,
-            Waiting::Head if is_over => self.too_late(out, "the request's head did not arrive in time"),
-            Waiting::Body if is_over => self.too_late(out, Code::RequestTimeout.meaning()),
+            Waiting::Head if is_over => {
+                self.too_late(out, "the request's head did not arrive in time", self.worker.limits().head_timeout)
+            }
+            Waiting::Body if is_over => {
+                self.too_late(out, Code::RequestTimeout.meaning(), self.worker.limits().body_timeout)
+            }
             Waiting::Idle | Waiting::First | Waiting::Head | Waiting::Body => self.wait(waiting),
             Waiting::Nothing | Waiting::Reader | Waiting::End => self.wait(waiting),
         }
     }
 
-    fn too_late(&mut self, out: &mut Vec<u8>, detail: &str) -> Next {
+    /// Answers a request that did not come to its end within this time.
+    fn too_late(&mut self, out: &mut Vec<u8>, detail: &str, waited: Duration) -> Next {
         let id = request_id::made();
         let problem = Problem::new(Code::RequestTimeout, detail)
             .header(actix_web::http::header::CONNECTION, actix_web::http::header::HeaderValue::from_static("close"));
         let answer = REQUEST_ID.sync_scope(request_id::value(&id), || problem.error_response());
+        self.pipeline.counters_of_next().observe(answer.status().as_u16(), waited);
         write::response(out, answer, Method::Get, &self.worker.date, &id);
         self.linger()
     }

@@ -18,6 +18,7 @@ use super::head::{self, Head};
 use super::reads::Batch;
 use super::slow::Lent;
 use super::{Hot, Worker, hot};
+use crate::telemetry::RouteMetrics;
 
 /// Asks of one connection under way at a time.
 const TURNS_MAX: usize = 16;
@@ -89,6 +90,16 @@ impl Pipeline {
     /// What was received and not answered goes elsewhere, or comes back from there.
     pub(super) fn rest(&mut self) -> &mut Vec<u8> {
         &mut self.rest
+    }
+
+    /// The counters of the request of which something was received: of its route, if its head is there and tells one.
+    pub(super) fn counters_of_next(&self) -> &RouteMetrics {
+        let head::Read::Ordinary(head) = head::read(&self.rest) else { return self.worker.meter.other() };
+        match self.hot(&head) {
+            Some(Hot::Read(what)) => self.worker.reads.route(what),
+            Some(Hot::Ask(ask)) => self.worker.asks.of(ask),
+            None => self.worker.meter.other(),
+        }
     }
 
     /// Goes on with what is under way. Ready unless that is all that can be done for now.

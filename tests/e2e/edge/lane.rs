@@ -253,15 +253,7 @@ fn the_same_bytes_get_the_answer_of_the_moment() {
 #[test]
 fn every_read_is_counted_once() {
     let node = node(&[]);
-    let counted = || {
-        let metrics = node.client().get("/metrics").text();
-        let line = |line: &&str| line.starts_with("stampede_http_request_duration_seconds_count");
-        let of = |line: &&str| {
-            line.contains(r#"route="/v1/events/{event}/availability""#) && line.contains(r#"status="2xx""#)
-        };
-        let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
-        metrics.lines().filter(line).filter(of).filter_map(count).sum::<u64>()
-    };
+    let counted = || node.answered("get", "/v1/events/{event}/availability", "2xx");
     let before = counted();
     let poll = request("GET", "/v1/events/lane/availability", "", "");
     let mut wire = to(&node);
@@ -293,6 +285,9 @@ fn every_request_of_a_connection_has_deadlines() {
         assert_eq!(answer(wire, "").status, status);
         assert_eq!(answer(wire, "").status, 0, "the connection has ended");
     }
+    // Whose head is there is counted where it wanted to go.
+    assert_eq!(node.answered("post", "/v1/events/{event}/holds", "4xx"), 1);
+    assert_eq!(node.answered("other", "other", "4xx"), 1);
 }
 
 /// actix-web keeps a connection whose request the lane would not read, and gives a time to its first head only.
