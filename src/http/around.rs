@@ -64,17 +64,19 @@ async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceR
     if let Some(preflight) = cors::preflight(&request, &state.config.http.cors_origins) {
         return Ok(request.into_response(preflight));
     }
-    let address_left = match admit(&request, &state) {
-        Ok(left) => left,
-        Err(problem) => return Ok(request.into_response(problem.error_response())),
+    let mut response = match admit(&request, &state) {
+        Ok(address_left) => {
+            let mut response = next.call(request).await?;
+            let customer_left = response.request().extensions_mut().remove::<Left>();
+            if let Some(left) = customer_left.or(address_left) {
+                let headers = response.headers_mut();
+                headers.insert(RATE_LIMIT, left.limit);
+                headers.insert(RATE_LIMIT_POLICY, left.policy);
+            }
+            response
+        }
+        Err(problem) => request.into_response(problem.error_response()),
     };
-    let mut response = next.call(request).await?;
-    let customer_left = response.request().extensions_mut().remove::<Left>();
-    if let Some(left) = customer_left.or(address_left) {
-        let headers = response.headers_mut();
-        headers.insert(RATE_LIMIT, left.limit);
-        headers.insert(RATE_LIMIT_POLICY, left.policy);
-    }
     cors::decorate(&mut response, &state.config.http.cors_origins);
     Ok(response)
 }

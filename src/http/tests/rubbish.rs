@@ -126,6 +126,9 @@ fn pages_of_other_origins_are_let_in_by_name_only() {
         assert_eq!((other.status, allowed(&other)), (405, None));
         let read = office.ask("GET", "/healthz").header("origin", "https://tickets.example").send().await;
         assert_eq!((read.header("vary"), allowed(&read).as_deref()), (Some("Origin"), Some("https://tickets.example")));
+        let long = format!("/{}", "x".repeat(20_000));
+        let refused = office.ask("GET", &long).header("origin", "https://tickets.example").send().await;
+        assert_eq!((refused.status, allowed(&refused).as_deref()), (414, Some("https://tickets.example")));
         office
     });
 }
