@@ -49,7 +49,8 @@ impl Meter {
     /// Counts an answer.
     pub(super) fn count(&self, request: &HttpRequest, status: u16, started: Instant) {
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        let known = request.app_data::<PathIx>().and_then(|path| self.paths.get(path.0));
+        let routed = request.app_data::<PathIx>().map(|path| path.0);
+        let known = routed.or_else(|| meant(request)).and_then(|path| self.paths.get(path));
         let route = known.and_then(|routes| routes.iter().find(|(name, _)| method.as_str().eq_ignore_ascii_case(name)));
         route.map_or(&self.other, |(_, route)| route).observe(status, started.elapsed());
     }
@@ -66,6 +67,12 @@ impl Meter {
             Err(code) => self.refused[code as usize].get_or_init(|| self.holds.of(code.name())).inc(),
         };
     }
+}
+
+/// The path that a request would have come to, had it not been refused before it was routed.
+fn meant(request: &HttpRequest) -> Option<usize> {
+    let pattern = request.match_pattern()?;
+    PATHS.iter().position(|path| *path == pattern)
 }
 
 /// A request that is being answered.
