@@ -12,6 +12,12 @@ pub(super) struct Answers {
     ended: bool,
 }
 
+/// An answer, and its head as it came.
+pub(super) struct Whole {
+    pub(super) head: String,
+    pub(super) answer: Answer,
+}
+
 /// Whether the request that is answered was a `HEAD`, whose answer has the length of a body and no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum To {
@@ -39,6 +45,14 @@ impl Answers {
     /// # Errors
     /// What came is not an answer, or nothing came and the connection stays open.
     pub(super) fn next(&mut self, to: To) -> Result<Option<Answer>, String> {
+        Ok(self.whole(to)?.map(|whole| whole.answer))
+    }
+
+    /// The same, with what [`Answer`] does not keep.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn whole(&mut self, to: To) -> Result<Option<Whole>, String> {
         loop {
             let Some(head) = self.head()? else { return Ok(None) };
             let mut answer = parsed(&head).ok_or_else(|| format!("not a head: {head:?}"))?;
@@ -48,7 +62,7 @@ impl Answers {
                 _ if to == To::Head => {}
                 _ => answer.body = self.body(&answer)?,
             }
-            return Ok(Some(answer));
+            return Ok(Some(Whole { head, answer }));
         }
     }
 

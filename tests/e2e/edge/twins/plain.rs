@@ -6,13 +6,32 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::client::Answer;
+use crate::edge::answers::Whole;
 
 /// An answer as it is compared.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plain {
-    status: u16,
+    /// Version, status and reason, as they came.
+    line: String,
+    /// Name with colon and space as they came, and value. Sorted by name: actix-http keeps headers in a map that has another
+    /// order in every answer, so there is none to agree on. Those of one name stay in their order.
     headers: Vec<(String, String)>,
     body: String,
+}
+
+impl Plain {
+    /// The header by which an answer says that it is its connection's last.
+    const LAST: (&str, &str) = ("connection: ", "close");
+
+    pub(super) fn is_last(&self) -> bool {
+        self.headers.iter().any(|(name, value)| (name.as_str(), value.as_str()) == Self::LAST)
+    }
+
+    /// As if the connection went on.
+    pub(super) fn not_last(mut self) -> Self {
+        self.headers.retain(|(name, value)| (name.as_str(), value.as_str()) != Self::LAST);
+        self
+    }
 }
 
 /// The ids that a node gave out, in the order in which they were seen.
@@ -21,6 +40,11 @@ pub(super) struct Ids {
     known: HashMap<String, usize>,
     by_kind: HashMap<String, Vec<String>>,
 }
+
+/// Characters of a date.
+const DATE_LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+/// The status of an answer to one request too many.
+const TOO_MANY: u16 = 429;
 
 /// Kinds of ids that are different on every node.
 const KINDS: &[&str] = &["hld", "ord", "tkt", "req"];
@@ -45,37 +69,49 @@ impl Ids {
     }
 
     /// What is compared of this answer.
-    pub(super) fn plain(&mut self, answer: &Answer) -> Plain {
-        let text = answer.text();
-        let is_busy = text.contains("\"event\":\"busy\"") && text.contains("\"seq\":")
-            || text.contains("\"event\":\"busy\"") && text.contains("\"version\":")
-            || text.contains("\"id\":\"busy\"");
+    pub(super) fn plain(&mut self, Whole { head, answer }: &Whole) -> Plain {
+        let is_busy = is_busy(answer);
         // `HEAD` of something private, which has times in it.
         let is_unseen = answer.body.is_empty() && answer.header("cache-control") == Some("no-store");
+        // What actix-http itself answers when it cannot read a head. It ends the connection, and says so unless it has read
+        // another head on it before.
+        let is_unread = answer.header("x-request-id").is_none();
+        let mut lines = head.trim_end_matches("\r\n").split("\r\n").map(str::to_owned);
+        let line = lines.next().unwrap_or_default();
         let mut headers: Vec<(String, String)> = Vec::new();
-        // Whether a connection goes on is compared by the answers that come on it.
-        for (name, value) in answer.headers.iter().filter(|(name, _)| name != "connection") {
+        for mut name in lines {
+            let value = name.split_off(name.find(": ").map_or(name.len(), |colon| colon + ": ".len()));
             let value = match name.as_str() {
-                "date" => "DATE".to_owned(),
-                "ratelimit" => "LEFT".to_owned(),
-                "etag" | "x-block-seq" | "content-length" if is_busy => "BUSY".to_owned(),
+                "connection: " if is_unread => continue,
+                "date: " if value.len() == DATE_LENGTH && value.ends_with(" GMT") => "DATE".to_owned(),
+                // Counted from the moment when the limit was used up.
+                "retry-after: " if answer.status == TOO_MANY => "IN A WHILE".to_owned(),
+                "etag: " | "x-block-seq: " | "content-length: " if is_busy => "BUSY".to_owned(),
                 // A time without milliseconds is shorter.
-                "content-length" if *value == answer.body.len().to_string() => "OF THE BODY".to_owned(),
-                "content-length" if is_unseen => "OF A BODY WITH TIMES".to_owned(),
-                _ => self.masked(value),
+                "content-length: " if value == answer.body.len().to_string() => "OF THE BODY".to_owned(),
+                "content-length: " if is_unseen => "OF A BODY WITH TIMES".to_owned(),
+                _ => self.masked(&value),
             };
-            headers.push((name.clone(), value));
+            headers.push((name, value));
         }
-        headers.sort();
+        headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Plain { line, headers, body: self.body(answer) }
+    }
+
+    /// What is compared of an answer's body.
+    pub(super) fn body(&mut self, answer: &Answer) -> String {
         let mut body = match str::from_utf8(&answer.body) {
             Ok(text) => timeless(&self.masked(text)),
             Err(_) => format!("{:02x?}", answer.body),
         };
         body = in_one_order(body);
-        if is_busy {
+        if is_busy(answer) {
             body = without_numbers(&without_numbers(&body, "\"version\":"), "\"seq\":");
         }
-        Plain { status: answer.status, headers, body: without_text(&body, "\"token\":\"") }
+        if answer.status == TOO_MANY {
+            body = without_numbers(&body, "\"retry_after_ms\":");
+        }
+        without_text(&body, "\"token\":\"")
     }
 
     /// Ids by their number of appearance; those of requests without.
@@ -104,6 +140,13 @@ impl Ids {
         self.known.insert(id.to_owned(), of_kind.len() - 1);
         of_kind.len() - 1
     }
+}
+
+/// Whether this shows the busy event as it was drawn for this node.
+fn is_busy(answer: &Answer) -> bool {
+    let text = answer.text();
+    text.contains("\"event\":\"busy\"") && (text.contains("\"seq\":") || text.contains("\"version\":"))
+        || text.contains("\"id\":\"busy\"")
 }
 
 /// Lists are sorted by id, and ids of one millisecond by chance: lines of a ledger and items of a page in an order that
