@@ -92,8 +92,8 @@ impl Dispatch {
         }
     }
 
-    /// Resolves at the next change of an order's state after this call returned its future. An error, or a change that
-    /// cannot be seen, means "look again": too many were waiting.
+    /// Resolves at the next change of an order's state after this call returned its future; a change that cannot be seen
+    /// means "look again". An error means that too many are waiting: look again, but after a pause.
     #[must_use]
     pub fn order_changed(&self, order: OrderId) -> tokio::sync::oneshot::Receiver<()> {
         self.local.order_changed(order)

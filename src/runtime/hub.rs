@@ -1,7 +1,8 @@
 //! The hub: who waits for an order to change or for a search to end.
 //!
 //! Owns waiting lists by id, filled by requests that were asked to wait and emptied when the feed is released. Waking
-//! says "look again": a waiter that is woken too early, or refused because too many wait, reads and decides. On a node that
+//! says "look again": a waiter that is woken too early reads and decides. One that is refused because too many wait finds its
+//! receiver closed and has to pause before it looks again: woken at once it would ask as fast as it is answered. On a node that
 //! is alone, who waits for a search also overhears what a block tells the search's desk, so that nobody waits for the desk to
 //! write that down; see [`Overhearing`].
 
@@ -10,6 +11,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use actors::block::HoldView;
 use actors::feed::Feed;
@@ -21,8 +23,11 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-/// Most waiters of each kind; one more is woken at once.
+/// Most waiters of each kind; one more is not let in.
 const WAITERS_MAX: usize = 100_000;
+/// Pause between two looks at all waiters for those who gave up: a look goes over all of them under the lock that the
+/// shards' threads take, and at the limit every further waiter would bring one.
+const FORGET_PAUSE: Duration = Duration::from_secs(1);
 
 /// What whoever waits for a search hears: the hold that was made, or that it is time to look again.
 pub type Found = Option<Box<HoldView>>;
@@ -65,11 +70,11 @@ impl Hub {
     }
 
     pub(super) fn order_changed(&self, order: OrderId) -> oneshot::Receiver<()> {
-        self.orders.wait(order)
+        self.orders.wait(order, Instant::now())
     }
 
     pub(super) fn sought(&self, key: KeyDigest) -> oneshot::Receiver<Found> {
-        self.searches.wait(key)
+        self.searches.wait(key, Instant::now())
     }
 
     /// Wakes whoever waits for what has just become public.
@@ -116,31 +121,38 @@ impl<W> Default for List<W> {
 struct Waiters<K, W> {
     /// Senders in `lists`, so that nobody takes the lock while nobody waits.
     count: AtomicUsize,
-    lists: Mutex<HashMap<K, List<W>, RandomState>>,
+    lists: Mutex<Lists<K, W>>,
+}
+
+#[derive(Debug)]
+struct Lists<K, W> {
+    by_key: HashMap<K, List<W>, RandomState>,
+    /// When those who gave up were last looked for.
+    looked_at: Option<Instant>,
 }
 
 impl<K, W> Default for Waiters<K, W> {
     fn default() -> Self {
-        Self { count: AtomicUsize::new(0), lists: Mutex::new(HashMap::default()) }
+        Self { count: AtomicUsize::new(0), lists: Mutex::new(Lists { by_key: HashMap::default(), looked_at: None }) }
     }
 }
 
-impl<K: Copy + Eq + Hash, W: Default> Waiters<K, W> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, List<W>, RandomState>> {
+impl<K: Copy + Eq + Hash, W> Waiters<K, W> {
+    fn lock(&self) -> MutexGuard<'_, Lists<K, W>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait(&self, key: K) -> oneshot::Receiver<W> {
+    /// What is told to whoever waits for `key`; closed if too many wait.
+    fn wait(&self, key: K, now: Instant) -> oneshot::Receiver<W> {
         let (sender, receiver) = oneshot::channel();
         let mut lists = self.lock();
-        if self.count.load(Ordering::SeqCst) >= WAITERS_MAX {
-            self.forget_gone(&mut lists);
+        if self.is_full() {
+            self.forget_gone(&mut lists, now);
         }
-        if self.count.load(Ordering::SeqCst) >= WAITERS_MAX {
-            let _ = sender.send(W::default());
+        if self.is_full() {
             return receiver;
         }
-        let list = &mut lists.entry(key).or_default().senders;
+        let list = &mut lists.by_key.entry(key).or_default().senders;
         let before = list.len();
         list.retain(|sender| !sender.is_closed());
         self.count.fetch_sub(before - list.len(), Ordering::SeqCst);
@@ -149,10 +161,18 @@ impl<K: Copy + Eq + Hash, W: Default> Waiters<K, W> {
         receiver
     }
 
-    /// Removes waiters who gave up. Linear, so only done when the limit is reached.
-    fn forget_gone(&self, lists: &mut HashMap<K, List<W>, RandomState>) {
+    fn is_full(&self) -> bool {
+        self.count.load(Ordering::SeqCst) >= WAITERS_MAX
+    }
+
+    /// Removes waiters who gave up, unless that was tried just now. Linear, so only done when the limit is reached.
+    fn forget_gone(&self, lists: &mut Lists<K, W>, now: Instant) {
+        if lists.looked_at.is_some_and(|looked| now < looked + FORGET_PAUSE) {
+            return;
+        }
+        lists.looked_at = Some(now);
         let mut left = 0;
-        lists.retain(|_, List { senders, .. }| {
+        lists.by_key.retain(|_, List { senders, .. }| {
             senders.retain(|sender| !sender.is_closed());
             left += senders.len();
             !senders.is_empty()
@@ -173,7 +193,7 @@ impl<K: Copy + Eq + Hash, W: Default> Waiters<K, W> {
         if !self.is_waited() {
             return;
         }
-        let woken = match self.lock().entry(*key) {
+        let woken = match self.lock().by_key.entry(*key) {
             Entry::Occupied(list) if may(list.get()) => list.remove().senders,
             Entry::Occupied(_) | Entry::Vacant(_) => return,
         };
@@ -187,7 +207,7 @@ impl<K: Copy + Eq + Hash, W: Default> Waiters<K, W> {
 impl Waiters<KeyDigest, Found> {
     fn asked(&self, key: &KeyDigest, hold: HoldId) {
         if self.is_waited()
-            && let Some(list) = self.lock().get_mut(key)
+            && let Some(list) = self.lock().by_key.get_mut(key)
         {
             list.overhearing.asks(hold);
         }
@@ -209,6 +229,7 @@ mod tests {
     use actors::money::{Currency, Money};
     use actors::order::State;
     use actors::time::Millis;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
 
@@ -301,10 +322,15 @@ mod tests {
     }
 
     #[test]
-    fn one_too_many_is_woken_at_once() {
-        let hub = Hub::default();
-        let waiting: Vec<_> = (0..WAITERS_MAX as u64).map(|unique| hub.order_changed(order(unique))).collect();
-        assert_eq!(hub.order_changed(order(u64::MAX >> 16)).try_recv(), Ok(()));
+    fn one_too_many_is_told_so_and_does_not_look_for_those_who_left_each_time() {
+        let waiters = Waiters::<u64, ()>::default();
+        let start = Instant::now();
+        let waiting: Vec<_> = (0..WAITERS_MAX as u64).map(|key| waiters.wait(key, start)).collect();
+        let refused = |key, at| matches!(waiters.wait(key, at).try_recv(), Err(TryRecvError::Closed));
+        assert!(refused(u64::MAX, start), "woken it would ask again at once");
         drop(waiting);
+        assert!(refused(u64::MAX, start + FORGET_PAUSE - Duration::from_millis(1)), "all were looked at just now");
+        assert!(!refused(u64::MAX, start + FORGET_PAUSE));
+        assert_eq!(waiters.count.load(Ordering::SeqCst), 1);
     }
 }
