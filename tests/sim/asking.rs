@@ -154,6 +154,18 @@ impl<S: Site> World<S> {
     /// Whether the node must still know the key, even when its clock was set forwards.
     pub(crate) fn remembers(&self, asking: &Asking) -> bool {
         self.now + Span(2 * SKEW_MAX) < asking.first_sent + self.plan.policy.idempotency_ttl
+            && !self.was_made_again(asking)
+    }
+
+    /// Whether the customer overheard a hold that the block had forgotten before the desk could be told: then it was made
+    /// once more, and that is what the desk knows.
+    fn was_made_again(&self, asking: &Asking) -> bool {
+        match &asking.told {
+            Some(Ok(Reply::Order(order::Reply::Sought { answer: Some(found), .. }))) => {
+                found.as_ref().as_ref().is_ok_and(|found| self.truth.model.holds_again.contains(&found.hold))
+            }
+            _ => false,
+        }
     }
 
     /// What the node said was surely not done may not be found.

@@ -8,7 +8,7 @@ mod blocks;
 mod debts;
 mod orders;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actors::address::BlockRef;
 use actors::block::{Claim, Terms, Want};
@@ -67,6 +67,7 @@ pub(crate) struct BlockModel {
     pub(crate) standing: Option<Standing>,
     terms: Terms,
     pub(crate) holds: BTreeMap<HoldId, HoldModel>,
+    forgotten: BTreeSet<HoldId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +133,8 @@ pub(crate) struct Model {
     pub(crate) seeks: BTreeMap<KeyDigest, (SeekStage, Millis)>,
     /// When each key that was answered may be forgotten.
     keys: BTreeMap<KeyDigest, Millis>,
+    /// Holds of searches that were made again because the order desk could not be told until the block had forgotten them.
+    pub(crate) holds_again: BTreeSet<HoldId>,
     /// What was wanted of a hold, noted by the customers who asked.
     pub(crate) wants: BTreeMap<HoldId, Want>,
     /// The highest limit that was ever in force.
@@ -151,6 +154,7 @@ impl Model {
             letters_again: 0,
             seeks: BTreeMap::new(),
             keys: BTreeMap::new(),
+            holds_again: BTreeSet::new(),
             wants: BTreeMap::new(),
             limit: Some(0),
             event_revision: 0,

@@ -1,6 +1,6 @@
 //! Seats and holds as the changes of blocks add up: who claims what, until when, and by which rules it was chosen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actors::address::BlockRef;
 use actors::block::{self, Claim, House, SeatBlock, SeatIx, Shape, Terms, Want};
@@ -63,6 +63,9 @@ impl Model {
                     forget_at: None,
                 };
                 must!(block.holds.insert(*hold, made).is_none(), "hold {hold} is made twice");
+                if block.forgotten.contains(hold) {
+                    self.holds_again.insert(*hold);
+                }
             }
             block::Change::Bound { hold, order } => {
                 let known = block.hold(*hold)?;
@@ -96,7 +99,10 @@ impl Model {
             }
             block::Change::Forgotten { until } => {
                 must!(*until <= at, "holds are forgotten ahead of time");
-                block.holds.retain(|_, hold| hold.forget_at.is_none_or(|due| due > *until));
+                let BlockModel { holds, forgotten, .. } = block;
+                let is_gone = |hold: &HoldModel| hold.forget_at.is_some_and(|due| due <= *until);
+                forgotten.extend(holds.iter().filter(|(_, hold)| is_gone(hold)).map(|(id, _)| *id));
+                holds.retain(|_, hold| !is_gone(hold));
             }
             block::Change::Reminded { holds } => {
                 for (hold, _) in holds {
@@ -122,7 +128,7 @@ impl BlockModel {
             Shape::Standing(places) => (Vec::new(), Some(Standing { free: *places, house: 0 })),
         };
         let seats = vec![Owner::Free; rows.iter().sum::<u32>() as usize];
-        Self { rows, seats, standing, terms, holds: BTreeMap::new() }
+        Self { rows, seats, standing, terms, holds: BTreeMap::new(), forgotten: BTreeSet::new() }
     }
 
     fn take(&mut self, hold: HoldId, claim: &Claim) -> Result<(), Violation> {
