@@ -3,7 +3,11 @@
 //! Owns what the organizer said. Its state then owes every block its layout, price and rules until the block has said
 //! that it has them; the event is on sale when all have. It never touches a seat: those are [`crate::block`]'s.
 
+mod patch;
+
 use serde::{Deserialize, Serialize};
+
+pub use patch::{BlockPatch, Patch, RulesPatch};
 
 use crate::address::{Address, BlockRef};
 use crate::block::{self, Layout, Setup};
@@ -126,41 +130,13 @@ impl Description {
     }
 }
 
-/// New values for some fields of an event; what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Patch {
-    /// New name.
-    pub name: Option<String>,
-    /// New venue.
-    pub venue: Option<String>,
-    /// New start.
-    pub starts_at: Option<Millis>,
-    /// New opening of the sale; `Some(None)`: at once.
-    pub on_sale_at: Option<Option<Millis>>,
-    /// New rules, whole; they hold for claims made from then on.
-    pub rules: Option<Rules>,
-    /// New prices and names of blocks; they hold for claims made from then on.
-    pub blocks: Vec<BlockPatch>,
-}
-
-/// New values for a block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BlockPatch {
-    /// Which block.
-    pub id: BlockId,
-    /// New name.
-    pub name: Option<String>,
-    /// New price in minor units.
-    pub price: Option<u64>,
-}
-
 /// What an event desk can be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Create the event. The same description again changes nothing.
     Create(Box<EventSpec>),
     /// Change its description.
-    Patch(Box<Patch>),
+    Patch(Box<Patch<RulesPatch>>),
     /// Open the sale now, also before its time or after a pause.
     Open,
     /// Interrupt the sale.
@@ -306,7 +282,7 @@ impl EventDesk {
             .map(|described| Reply::Created(Box::new(described)))
     }
 
-    fn patch(&self, at: Moment<'_>, patch: Box<Patch>, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
+    fn patch(&self, at: Moment<'_>, patch: Patch<RulesPatch>, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
         let event = self.event()?;
         if event.described.sale == Sale::Closed {
             return Err(Refusal::EventClosed);
@@ -318,6 +294,7 @@ impl EventDesk {
                 rule: "must be a block of this event".to_owned(),
             });
         }
+        let patch = Box::new(patch.over(event.described.spec.rules));
         self.announce(Change::Patched { patch, due: at.now + at.policy.resend_min }, out)
             .map(|described| Reply::Event(Box::new(described)))
     }
@@ -360,7 +337,7 @@ impl Machine for EventDesk {
     fn decide(&self, at: Moment<'_>, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
         match command {
             Command::Create(spec) => self.create(at, spec, out),
-            Command::Patch(patch) => self.patch(at, patch, out),
+            Command::Patch(patch) => self.patch(at, *patch, out),
             Command::Open => self.set_sale(at, Sale::Open, out),
             Command::Pause => self.set_sale(at, Sale::Paused, out),
             Command::Close => self.set_sale(at, Sale::Closed, out),
@@ -400,7 +377,7 @@ impl Machine for EventDesk {
         match change {
             Change::Created { .. } => {}
             Change::Patched { patch, due } => {
-                patch_spec(&mut event.described.spec, patch);
+                patch.put_into(&mut event.described.spec);
                 if patch.on_sale_at.is_some() {
                     event.began = event.described.spec.on_sale_at.is_none();
                 }
@@ -459,27 +436,6 @@ impl Machine for EventDesk {
     fn picture(&self, feed: &mut Vec<Feed>) {
         if let Some(event) = &self.event {
             feed.push(Feed::Event(Box::new(event.described.clone())));
-        }
-    }
-}
-
-fn patch_spec(spec: &mut EventSpec, patch: &Patch) {
-    let Patch { name, venue, starts_at, on_sale_at, rules, blocks } = patch;
-    if let Some(name) = name {
-        spec.name.clone_from(name);
-    }
-    if let Some(venue) = venue {
-        spec.venue.clone_from(venue);
-    }
-    spec.starts_at = starts_at.unwrap_or(spec.starts_at);
-    spec.on_sale_at = on_sale_at.unwrap_or(spec.on_sale_at);
-    spec.rules = rules.unwrap_or(spec.rules);
-    for change in blocks {
-        for block in spec.blocks.iter_mut().filter(|block| block.id == change.id) {
-            if let Some(name) = &change.name {
-                block.name.clone_from(name);
-            }
-            block.price = change.price.unwrap_or(block.price);
         }
     }
 }

@@ -4,7 +4,8 @@
 use actors::address::Address;
 use actors::block::{self, Layout, Row};
 use actors::event::{
-    BlockPatch, BlockSpec, Command, Description, EventDesk, EventSpec, Patch, Reply, Rules, Sale, Status,
+    BlockPatch, BlockSpec, Change, Command, Description, EventDesk, EventSpec, Patch, Reply, Rules, RulesPatch, Sale,
+    Status,
 };
 use actors::feed::Feed;
 use actors::keyed::Keyed;
@@ -171,6 +172,34 @@ fn a_patch_changes_what_it_names_and_an_unknown_block_is_named() {
     let refused = story.refused(Command::Patch(Box::new(Patch { blocks: vec![unknown], ..Patch::default() })));
     let rule = "must be a block of this event".to_owned();
     assert_eq!(refused, Refusal::BadChange { field: "blocks[0].id".to_owned(), rule });
+}
+
+#[test]
+fn two_organizers_who_change_different_rules_both_have_their_way() {
+    let mut story = Story::begin(None);
+    let patch = |rules| Command::Patch(Box::new(Patch { rules: Some(rules), ..Patch::default() }));
+    let fewer = RulesPatch { max_per_hold: Some(2), max_per_customer: Some(Some(8)), ..RulesPatch::default() };
+    let longer = RulesPatch { hold_ttl: Some(Span::seconds(90)), no_orphans: Some(false), ..RulesPatch::default() };
+    for rules in [fewer, longer] {
+        story.tell(patch(rules));
+    }
+    let both = Rules { hold_ttl: Span::seconds(90), max_per_hold: 2, max_per_customer: Some(8), no_orphans: false };
+    assert_eq!(story.described().spec.rules, both);
+    story.tell(patch(RulesPatch { max_per_customer: Some(None), ..RulesPatch::default() }));
+    assert_eq!(story.described().spec.rules, Rules { max_per_customer: None, ..both });
+}
+
+#[test]
+fn a_patch_is_stored_as_ever() {
+    let price = BlockPatch { id: "B".into(), name: None, price: Some(2500) };
+    let rules = Rules { hold_ttl: Span(100), max_per_hold: 4, max_per_customer: Some(8), no_orphans: true };
+    let (name, on_sale_at) = (Some("n".to_owned()), Some(None));
+    let patch = Patch { name, venue: None, starts_at: None, on_sale_at, rules: Some(rules), blocks: vec![price] };
+    let stored = Change::Patched { patch: Box::new(patch), due: Millis(7) };
+    let bytes = bincode::serde::encode_to_vec(&stored, bincode::config::standard()).unwrap();
+    let golden =
+        [&[1, 1, 1, b'n', 0, 0, 1, 0][..], &[1, 100, 4, 1, 8, 1], &[1, 1, b'B', 0, 1, 251, 196, 9], &[7]].concat();
+    assert_eq!(bytes, golden);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use actors::block::{Layout, Row};
-use actors::event::{BlockPatch, BlockSpec, EventSpec, Patch, Rules};
+use actors::event::{BlockPatch, BlockSpec, EventSpec, Patch, Rules, RulesPatch};
 use actors::ids::{BlockId, EventId};
 use actors::money::Currency;
 use actors::time::{Millis, Span};
@@ -193,7 +193,7 @@ impl EventRequest {
         let on_sale_at = self.on_sale_at.map(|text| checks.some(read_time(&text), "on_sale_at", TIME_RULE));
         let defaults =
             Rules { hold_ttl, max_per_hold: MAX_PER_HOLD, max_per_customer: Some(MAX_PER_CUSTOMER), no_orphans: true };
-        let rules = self.rules.checked(defaults, &mut checks);
+        let rules = self.rules.checked(&mut checks).over(defaults);
         let blocks = checked_blocks(self.blocks, &mut checks);
         checks.done(EventSpec {
             id: EventId::from(id.as_str()),
@@ -209,18 +209,15 @@ impl EventRequest {
 }
 
 impl RulesRequest {
-    /// The rules with those given changed.
-    fn checked(self, before: Rules, checks: &mut Checks) -> Rules {
-        let before_s = before.hold_ttl.0 / 1000;
-        let hold_ttl_s = self.hold_ttl_s.unwrap_or(before_s.max(1));
-        checks.range("rules.hold_ttl_s", hold_ttl_s, 1, HOLD_TTL_MAX_S);
-        let max_per_hold = self.max_per_hold.unwrap_or(before.max_per_hold);
-        checks.range("rules.max_per_hold", max_per_hold, 1, HOLD_PLACES_MAX);
-        let max_per_customer = self.max_per_customer.unwrap_or(before.max_per_customer);
-        checks.range("rules.max_per_customer", max_per_customer.unwrap_or(1), 1, EVENT_PLACES_MAX as u32);
-        let hold_ttl =
-            if self.hold_ttl_s.is_some() { Span::seconds(hold_ttl_s.min(HOLD_TTL_MAX_S)) } else { before.hold_ttl };
-        Rules { hold_ttl, max_per_hold, max_per_customer, no_orphans: self.no_orphans.unwrap_or(before.no_orphans) }
+    /// Those given.
+    fn checked(self, checks: &mut Checks) -> RulesPatch {
+        let RulesRequest { hold_ttl_s, max_per_hold, max_per_customer, no_orphans } = self;
+        checks.range("rules.hold_ttl_s", hold_ttl_s.unwrap_or(1), 1, HOLD_TTL_MAX_S);
+        checks.range("rules.max_per_hold", max_per_hold.unwrap_or(1), 1, HOLD_PLACES_MAX);
+        let places = max_per_customer.flatten().unwrap_or(1);
+        checks.range("rules.max_per_customer", places, 1, EVENT_PLACES_MAX as u32);
+        let hold_ttl = hold_ttl_s.map(|seconds| Span::seconds(seconds.min(HOLD_TTL_MAX_S)));
+        RulesPatch { hold_ttl, max_per_hold, max_per_customer, no_orphans }
     }
 }
 
@@ -351,7 +348,7 @@ impl PatchRequest {
     ///
     /// # Errors
     /// Every rule that is broken, by field.
-    pub(super) fn checked(self, before: Rules) -> Result<Patch, Problem> {
+    pub(super) fn checked(self) -> Result<Patch<RulesPatch>, Problem> {
         let mut checks = Checks::default();
         if let Some(name) = &self.name {
             checks.text("name", name, NAME_MAX);
@@ -362,7 +359,7 @@ impl PatchRequest {
         let mut time = |text: String, field: &str| -> Millis { checks.some(read_time(&text), field, TIME_RULE) };
         let starts_at = self.starts_at.map(|text| time(text, "starts_at"));
         let on_sale_at = self.on_sale_at.map(|given| given.map(|text| time(text, "on_sale_at")));
-        let rules = self.rules.map(|rules| rules.checked(before, &mut checks));
+        let rules = self.rules.map(|rules| rules.checked(&mut checks));
         let blocks = self.blocks.unwrap_or_default();
         checks.must(blocks.len() <= BLOCKS_MAX, "blocks", format!("must be at most {BLOCKS_MAX} blocks"));
         let mut changed = Vec::with_capacity(blocks.len().min(BLOCKS_MAX));

@@ -8,8 +8,6 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actors::event::{Command, Description, Reply};
 use actors::ids::EventId;
-use actors::keyed::Asked;
-use actors::message::Message;
 use actors::time::{Millis, Span};
 use tokio::time::{Instant, sleep};
 
@@ -99,8 +97,7 @@ pub(super) async fn change(
 ) -> Result<HttpResponse, Problem> {
     let Posted { body, once } = posted;
     let id = state.event(&event)?.spec.id.clone();
-    let before = described(state.ask_event(&id, Asked::from(Message::from(Command::Show))).await?.reply)?;
-    let patch = body.checked(before.spec.rules)?;
+    let patch = body.checked()?;
     let told = state.ask_event(&id, once.asked(&seller, Command::Patch(Box::new(patch)))).await?;
     rendered(&*described(told.reply)?, told.replayed, clock::now())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use actors::address::{Address, BlockRef};
 use actors::block::{self, HoldState, HoldView, House, Layout, SeatIx, Want};
-use actors::event::{self, BlockPatch, EventSpec, Patch};
+use actors::event::{self, BlockPatch, EventSpec, Patch, RulesPatch};
 use actors::ids::{Customer, HoldId, OrderId, PaymentId, Tag, TicketId};
 use actors::keyed::{Asked, Key, KeyDigest};
 use actors::message::{Message, Reply};
@@ -24,7 +24,7 @@ use crate::plan::{self, Plan};
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
     Create,
-    Patch(Patch),
+    Patch(Patch<RulesPatch>),
     Open,
     Pause,
     Close,
@@ -333,7 +333,7 @@ impl Crowd {
             55..=64 => Wish::House(block, house),
             65..=79 => Wish::Unhouse(block, house),
             80..=87 => Wish::Patch(Patch {
-                rules: chance.hit(600).then(|| plan::rules(chance)),
+                rules: chance.hit(600).then(|| plan::some_rules(chance)),
                 blocks: vec![BlockPatch { id: block.block, name: None, price: Some(chance.between(1, 90) * 100) }],
                 ..Patch::default()
             }),

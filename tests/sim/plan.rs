@@ -4,7 +4,7 @@
 //! name says otherwise.
 
 use actors::block::{Layout, Row};
-use actors::event::{BlockSpec, EventSpec, Rules};
+use actors::event::{BlockSpec, EventSpec, Rules, RulesPatch};
 use actors::money::Currency;
 use actors::policy::Policy;
 use actors::time::{Millis, Span};
@@ -123,12 +123,23 @@ fn event(chance: &mut Chance) -> EventSpec {
 }
 
 /// Rules, for the event and for changes of it.
-pub(crate) fn rules(chance: &mut Chance) -> Rules {
+fn rules(chance: &mut Chance) -> Rules {
     Rules {
         hold_ttl: Span::seconds(chance.between(4, 40)),
         max_per_hold: chance.between(2, 6) as u32,
         max_per_customer: chance.hit(700).then(|| chance.between(2, 8) as u32),
         no_orphans: chance.hit(600),
+    }
+}
+
+/// New values for some of the rules.
+pub(crate) fn some_rules(chance: &mut Chance) -> RulesPatch {
+    let Rules { hold_ttl, max_per_hold, max_per_customer, no_orphans } = rules(chance);
+    RulesPatch {
+        hold_ttl: chance.hit(500).then_some(hold_ttl),
+        max_per_hold: chance.hit(500).then_some(max_per_hold),
+        max_per_customer: chance.hit(500).then_some(max_per_customer),
+        no_orphans: chance.hit(500).then_some(no_orphans),
     }
 }
 

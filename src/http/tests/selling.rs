@@ -51,6 +51,22 @@ fn an_event_is_changed_paused_opened_and_closed() {
 }
 
 #[test]
+fn two_who_change_different_rules_at_once_both_have_their_way() {
+    story(&[], |office| async move {
+        office.concert("e").await;
+        let change = |rules: Value| office.seller("PATCH", "/v1/events/e").json(&json!({"rules": rules})).send();
+        for round in 1..=20 {
+            let (fewer, shorter) = (json!({"max_per_hold": round}), json!({"hold_ttl_s": round}));
+            let both = futures_util::future::join(change(fewer), change(shorter)).await;
+            assert_eq!((both.0.status, both.1.status), (200, 200), "{}", both.0.text());
+            let rules = &change(json!({})).await.json["rules"];
+            assert_eq!((&rules["max_per_hold"], &rules["hold_ttl_s"]), (&json!(round), &json!(round)));
+        }
+        office
+    });
+}
+
+#[test]
 fn house_seats_leave_the_sale_and_come_back() {
     story(&[], |office| async move {
         office.concert("e").await;
