@@ -1,8 +1,9 @@
 //! Idempotency inside the owner: the key and its answer are journaled with the change they caused.
 //!
 //! [`Keyed`] wraps any machine. A command that comes with a key is judged once; its answer, acceptance or
-//! refusal, is stored and given again, byte for byte, until the key is forgotten. Keys that are known cost one
-//! look-up; commands without a key cost nothing here. A stored answer is kept as bytes: there is one for every hold and
+//! refusal, is stored and given again, byte for byte, until the key is forgotten. A machine may keep the keys of some commands
+//! itself ([`Machine::own_key`]); they and those kept here are one set: what one side knows the other refuses. Keys cost one
+//! look-up on each side that there is; commands without a key cost nothing here. A stored answer is kept as bytes: there is one for every hold and
 //! order of the last day, and hardly any is ever asked for again.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -191,8 +192,13 @@ impl<M: Machine> Keyed<M> {
         inner: &mut Outbox<M::Change>,
         out: &mut Outbox<Entry<M::Change, M::Reply>>,
     ) -> Answer<M::Reply> {
-        if let Some(stored) = asked.key.and_then(|key| self.answered.get(&key.digest).map(|stored| (key, stored))) {
-            return replay(stored.0, stored.1);
+        if let Some(key) = asked.key.or_else(|| M::own_key(&asked.command)) {
+            if let Some(stored) = self.answered.get(&key.digest) {
+                return replay(key, stored);
+            }
+            if asked.key.is_some() && self.machine.keeps(key.digest) {
+                return Answer { result: Err(Refusal::IdempotencyKeyReused), replayed: false };
+            }
         }
         let result = self.machine.decide(at, asked.command, inner);
         if result.is_err() {

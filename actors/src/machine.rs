@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::address::Address;
 use crate::feed::Feed;
 use crate::gateway::Call;
-use crate::keyed::{Answer, Asked, Entry, Keyed};
+use crate::keyed::{Answer, Asked, Entry, Key, KeyDigest, Keyed};
 use crate::message::Message;
 use crate::notice::Letter;
 use crate::policy::Policy;
@@ -100,6 +100,16 @@ pub trait Machine: Sized {
         command: Self::Command,
         out: &mut Outbox<Self::Change>,
     ) -> Result<Self::Reply, Refusal>;
+
+    /// The idempotency key of a command that the machine keeps itself, because what it comes to is not its reply.
+    fn own_key(_command: &Self::Command) -> Option<Key> {
+        None
+    }
+
+    /// Whether the machine keeps this key itself.
+    fn keeps(&self, _key: KeyDigest) -> bool {
+        false
+    }
 
     /// Looks at the memory that a command will need, and gives something that depends on what is there. A host calls it for
     /// all of a batch before the first is judged, so that the waits for memory of many commands overlap.

@@ -530,6 +530,23 @@ fn a_search_asks_one_block_after_another_and_remembers_its_answer() {
 }
 
 #[test]
+fn a_key_of_a_search_is_for_nothing_else_and_the_other_way_round() {
+    let mut story = Story::begin();
+    let key = |digest, fingerprint| Key { digest: KeyDigest(digest), fingerprint };
+    let seek = |key| order::Command::Seek { key, customer: "ann".into(), quantity: 2, candidates: Vec::new() };
+    let list = || order::Command::List { customer: "ann".into(), before: None, limit: 1 };
+    let sold_out = || Some(Box::new(Err(Refusal::SoldOut)));
+    assert_eq!(story.ask(seek(key(1, 1))), Ok(Reply::Sought { answer: sold_out(), replayed: false }));
+    assert_eq!(story.ask_keyed(Some(key(1, 2)), list()), Err(Refusal::IdempotencyKeyReused));
+    assert_eq!(story.ask(seek(key(1, 1))), Ok(Reply::Sought { answer: sold_out(), replayed: true }));
+
+    let listed = story.ask_keyed(Some(key(2, 2)), list()).unwrap();
+    assert_eq!(story.ask(seek(key(2, 1))), Err(Refusal::IdempotencyKeyReused));
+    assert_eq!(story.ask_keyed(Some(key(2, 2)), list()), Ok(listed));
+    assert_eq!(story.orders.keys(), 1, "a key that was refused is not kept twice");
+}
+
+#[test]
 fn a_letter_is_tried_again_and_set_aside_in_the_end() {
     let mut story = Story::begin();
     story.paid("ann", &[1]);

@@ -6,6 +6,7 @@ mod buying;
 mod client;
 mod noting;
 mod pipelining;
+mod repeating;
 mod rubbish;
 mod selling;
 

@@ -11,8 +11,8 @@ use crate::address::Address;
 use crate::block::{HoldState, HoldView};
 use crate::feed::Feed;
 use crate::ids::{Customer, EventId, HoldId, OrderId, PaymentId, TicketId};
+use crate::keyed::{Key, KeyDigest};
 use crate::machine::{Machine, Moment, Outbox};
-use crate::notice::LetterKind;
 use crate::payment;
 use crate::planted::{self, Bug};
 use crate::refusal::Refusal;
@@ -369,6 +369,14 @@ impl Machine for OrderDesk {
         }
     }
 
+    fn own_key(command: &Command) -> Option<Key> {
+        if let Command::Seek { key, .. } = command { Some(*key) } else { None }
+    }
+
+    fn keeps(&self, key: KeyDigest) -> bool {
+        self.seeks.knows(key)
+    }
+
     fn decide(&self, at: Moment<'_>, command: Command, out: &mut Outbox<Change>) -> Result<Reply, Refusal> {
         match command {
             Command::Place { order, customer, holds, email, token, payment } => {
@@ -480,20 +488,5 @@ impl Machine for OrderDesk {
             | Change::SeekReminded { .. }
             | Change::SeeksForgotten { .. } => {}
         }
-    }
-}
-
-impl OrderDesk {
-    /// Whether the notifier has everything a settled order owes in writing, for the simulation's end check.
-    #[must_use]
-    pub fn owes_nothing(&self) -> bool {
-        let quiet = |order: &Order| match order.state {
-            State::Paid => order.has_taken(LetterKind::Confirmation),
-            State::Refunded => order.has_taken(LetterKind::Refund),
-            State::PaymentFailed => false,
-            State::Placed | State::Paying | State::Selling | State::Refunding => false,
-            State::Expired | State::Cancelled => order.due().is_none(),
-        };
-        self.orders.values().all(|order| quiet(order))
     }
 }

@@ -7,6 +7,7 @@ use super::book::Order;
 use super::desk::{OrderDesk, hash};
 use super::{OrderView, Reply, State, Summary};
 use crate::ids::{Customer, EventId, OrderId};
+use crate::notice::LetterKind;
 
 impl OrderDesk {
     /// A customer's orders with an id below `before`, oldest first.
@@ -48,6 +49,19 @@ impl OrderDesk {
             }
         }
         summary
+    }
+
+    /// Whether the notifier has everything a settled order owes in writing, for the simulation's end check.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        let quiet = |order: &Order| match order.state {
+            State::Paid => order.has_taken(LetterKind::Confirmation),
+            State::Refunded => order.has_taken(LetterKind::Refund),
+            State::PaymentFailed => false,
+            State::Placed | State::Paying | State::Selling | State::Refunding => false,
+            State::Expired | State::Cancelled => order.due().is_none(),
+        };
+        self.orders.values().all(|order| quiet(order))
     }
 }
 

@@ -74,6 +74,10 @@ impl Seeks {
         Ok(Reply::Sought { answer: None, replayed: false })
     }
 
+    pub(super) fn knows(&self, key: KeyDigest) -> bool {
+        self.known.contains_key(&key)
+    }
+
     /// A block's word: the answer, or the next candidate's turn. Words about another candidate are old news.
     pub(super) fn answered(
         &self,

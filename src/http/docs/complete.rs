@@ -24,6 +24,12 @@ const WITH_BODY: &[Code] = &[
     Code::IdempotencyInProgress,
 ];
 
+/// What a key does, and where one is looked for.
+const IDEMPOTENCY: &str = "Makes the request repeatable: the first answer is given again for 24 hours. The same key with another \
+    body, or on another operation, is refused with `idempotency_key_reused` where the first use is known: the key is kept by \
+    whatever decides the request, which is the block for a hold in a named block and for house seats, the event for changes of \
+    it, and the customer's orders for everything else. Used for two of them, one key has two effects: make one for each request.";
+
 /// The whole API as OpenAPI 3.1.
 #[must_use]
 pub(in crate::http) fn document() -> Value {
@@ -69,7 +75,7 @@ fn complete(operation: &mut Value, route: &Route) {
             &mut operation["parameters"],
             json!({
                 "name": "Idempotency-Key", "in": "header", "required": false,
-                "description": "Makes the request repeatable: the first answer is given again for 24 hours.",
+                "description": IDEMPOTENCY,
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             }),
         );
