@@ -245,7 +245,7 @@ impl Wishes {
         let (address, shard, tag) = &self.blocks[(number % BLOCKS) as usize];
         let want = match self.how {
             How::Ask | How::Submit => Want::Seats([SeatIx((number / BLOCKS) as u32)].into_iter().collect()),
-            How::Best => Want::Best { quantity: 1 },
+            How::Best => Want::Best { quantity: 1, max_price: None },
         };
         let command = block::Command::Hold {
             hold: HoldId::new(Millis(number / 1000), *shard, *tag, number),

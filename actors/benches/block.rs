@@ -111,14 +111,14 @@ fn hold_two_named_seats(bencher: Bencher) {
 
 #[divan::bench]
 fn hold_best_in_an_empty_hall(bencher: Bencher) {
-    holds(bencher, &hall(), |_| Want::Best { quantity: 2 });
+    holds(bencher, &hall(), |_| Want::Best { quantity: 2, max_price: None });
 }
 
 #[divan::bench(args = [2, 4, 8])]
 fn hold_best_in_a_hall_half_full_at_random(bencher: Bencher, quantity: u32) {
     let mut block = hall();
     take(&mut block, (0..10_000).filter(|seat| is_taken(*seat, 50)));
-    holds(bencher, &block, |_| Want::Best { quantity });
+    holds(bencher, &block, |_| Want::Best { quantity, max_price: None });
 }
 
 /// The front is sold out except for single seats; pairs are in the last rows.
@@ -126,7 +126,7 @@ fn hold_best_in_a_hall_half_full_at_random(bencher: Bencher, quantity: u32) {
 fn hold_best_in_a_hall_free_at_the_back(bencher: Bencher, quantity: u32) {
     let mut block = hall();
     take(&mut block, (0..9_000).filter(|seat| seat % 7 != 0));
-    holds(bencher, &block, |_| Want::Best { quantity });
+    holds(bencher, &block, |_| Want::Best { quantity, max_price: None });
 }
 
 /// No two seats are side by side: every choice is split.
@@ -134,7 +134,7 @@ fn hold_best_in_a_hall_free_at_the_back(bencher: Bencher, quantity: u32) {
 fn hold_best_where_only_single_seats_are_left(bencher: Bencher, quantity: u32) {
     let mut block = hall();
     take(&mut block, (0..10_000).filter(|seat| seat % 3 != 0 || is_taken(*seat, 80)));
-    holds(bencher, &block, |_| Want::Best { quantity });
+    holds(bencher, &block, |_| Want::Best { quantity, max_price: None });
 }
 
 /// Three percent are free, at random.
@@ -142,7 +142,7 @@ fn hold_best_where_only_single_seats_are_left(bencher: Bencher, quantity: u32) {
 fn hold_best_in_a_hall_nearly_full_at_random(bencher: Bencher, quantity: u32) {
     let mut block = hall();
     take(&mut block, (0..10_000).filter(|seat| is_taken(*seat, 97)));
-    holds(bencher, &block, |_| Want::Best { quantity });
+    holds(bencher, &block, |_| Want::Best { quantity, max_price: None });
 }
 
 #[divan::bench]

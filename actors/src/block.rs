@@ -146,6 +146,8 @@ pub enum Want {
     Best {
         /// How many.
         quantity: u32,
+        /// Only if a place costs at most this much, in minor units.
+        max_price: Option<u64>,
     },
     /// Places of a standing block.
     Standing {

@@ -39,7 +39,7 @@ pub enum Refusal {
     SeatTaken(SeatList),
     /// Seats that are named twice in one request.
     SeatTwice(SeatList),
-    /// Fewer places are free than were asked for.
+    /// Fewer places are free than were asked for, or none as cheap.
     SoldOut,
     /// The choice would leave these single seats alone.
     OrphanSeat(SeatList),

@@ -331,6 +331,21 @@ fn a_key_gets_its_first_answer_again() {
 }
 
 #[test]
+fn best_available_up_to_a_price_is_judged_where_the_key_is_known() {
+    let mut story = Story::new(setup(rows(&[10])));
+    let key = Some(Key { digest: KeyDigest(1), fingerprint: 2 });
+    let want = |most| Want::Best { quantity: 2, max_price: Some(most) };
+    let ask = |number| Command::Hold { hold: hold(number), customer: ann(), want: want(9000) };
+    let first = story.ask_with(key, ask(11)).view();
+    let mut dearer = Setup { revision: 2, ..setup(rows(&[10])) };
+    dearer.price.amount = 9001;
+    story.ask(Command::Configure(Box::new(dearer)));
+    assert_eq!(story.ask_with(key, ask(12)).view(), first, "the hold that was acknowledged");
+    story.hold("bob", want(9000)).refused(Refusal::SoldOut);
+    assert_eq!(story.hold("bob", want(9001)).view().price.amount, 9001);
+}
+
+#[test]
 fn what_was_bound_belongs_to_its_order_alone() {
     let mut story = Story::new(setup(rows(&[10])));
     story.hold("ann", seats(&[0, 1])).has(&[0, 1]);
@@ -410,10 +425,10 @@ fn what_cannot_be_held_is_said_by_name() {
     story.hold("ann", seats(&[4, 5])).has(&[4, 5]);
     story.hold("bob", seats(&[6, 5, 4])).refused(Refusal::SeatTaken(list(&[4, 5])));
     story.hold("ann", seats(&[10, 11, 12, 13, 14])).refused(Refusal::CustomerLimit { most: 6 });
-    story.hold("ann", Want::Best { quantity: 5 }).refused(Refusal::CustomerLimit { most: 6 });
+    story.hold("ann", Want::Best { quantity: 5, max_price: None }).refused(Refusal::CustomerLimit { most: 6 });
     story.hold("ann", seats(&[10, 11, 12, 13])).has(&[10, 11, 12, 13]);
     story.hold("bob", seats(&[15, 16])).refused(Refusal::OrphanSeat(list(&[14])));
-    story.hold("bob", Want::Best { quantity: 10 }).refused(Refusal::CustomerLimit { most: 6 });
+    story.hold("bob", Want::Best { quantity: 10, max_price: None }).refused(Refusal::CustomerLimit { most: 6 });
 }
 
 #[test]
@@ -464,7 +479,7 @@ fn standing_places_are_counted() {
     let mut story = Story::new(setup(Layout::Standing(12)));
     story.hold("ann", seats(&[0])).refused(Refusal::WrongKind);
     assert_eq!(story.hold("ann", Want::Standing { quantity: 6 }).view().claim, Claim::Standing(6));
-    assert_eq!(story.hold("bob", Want::Best { quantity: 4 }).view().claim, Claim::Standing(4));
+    assert_eq!(story.hold("bob", Want::Best { quantity: 4, max_price: None }).view().claim, Claim::Standing(4));
     story.hold("eve", Want::Standing { quantity: 3 }).refused(Refusal::SoldOut);
     story.ask(Command::Block(House::Standing(3))).refused(Refusal::SoldOut);
     let counts = Counts { free: 0, held: 10, sold: 0, blocked: 2 };
@@ -567,17 +582,17 @@ fn a_single_seat_is_left_alone_only_when_nobody_can_help_it() {
 fn the_best_seats_are_in_front_in_the_middle_and_together() {
     let mut story =
         Story::new(Setup { rules: Rules { max_per_customer: None, ..rules() }, ..setup(rows(&[10, 10, 10])) });
-    story.hold("a", Want::Best { quantity: 2 }).has(&[4, 5]);
-    story.hold("b", Want::Best { quantity: 2 }).has(&[2, 3]);
+    story.hold("a", Want::Best { quantity: 2, max_price: None }).has(&[4, 5]);
+    story.hold("b", Want::Best { quantity: 2, max_price: None }).has(&[2, 3]);
     // Front row: [0, 1] is 4 seats off, so is [6, 7] 2 off; one row back in the middle costs as much, the front wins.
-    story.hold("c", Want::Best { quantity: 2 }).has(&[6, 7]);
-    story.hold("d", Want::Best { quantity: 3 }).has(&[13, 14, 15]);
+    story.hold("c", Want::Best { quantity: 2, max_price: None }).has(&[6, 7]);
+    story.hold("d", Want::Best { quantity: 3, max_price: None }).has(&[13, 14, 15]);
     // Three more in the second row would be far to the left: 4 + 7 half seats, in the middle of the third 8 + 1.
-    story.hold("e", Want::Best { quantity: 3 }).has(&[23, 24, 25]);
-    story.hold("f", Want::Best { quantity: 4 }).has(&[16, 17, 18, 19]);
+    story.hold("e", Want::Best { quantity: 3, max_price: None }).has(&[23, 24, 25]);
+    story.hold("f", Want::Best { quantity: 4, max_price: None }).has(&[16, 17, 18, 19]);
     // Runs of 2, 2, 3, 3 and 4 are left: six take two groups, and those of 3 are near each other.
-    story.hold("g", Want::Best { quantity: 6 }).has(&[10, 11, 12, 20, 21, 22]);
-    story.hold("h", Want::Best { quantity: 9 }).refused(Refusal::SoldOut);
+    story.hold("g", Want::Best { quantity: 6, max_price: None }).has(&[10, 11, 12, 20, 21, 22]);
+    story.hold("h", Want::Best { quantity: 9, max_price: None }).refused(Refusal::SoldOut);
     story.audited();
 }
 

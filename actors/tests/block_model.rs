@@ -239,7 +239,7 @@ impl Model {
         seats.sort_unstable();
         let quantity = match want {
             Want::Seats(seats) => seats.len() as u32,
-            Want::Best { quantity } | Want::Standing { quantity } => *quantity,
+            Want::Best { quantity, .. } | Want::Standing { quantity } => *quantity,
         };
         if quantity == 0 || quantity > MOST_HELD {
             return Err(Refusal::TooManySeats { most: MOST_HELD });
@@ -445,7 +445,9 @@ impl Bench {
             Op::Together { who, first, quantity } => {
                 self.hold(*who, Want::Seats(list(&(*first..first + quantity).collect::<Vec<_>>())));
             }
-            Op::Best { who, quantity } if self.model.is_seated() => self.hold(*who, Want::Best { quantity: *quantity }),
+            Op::Best { who, quantity } if self.model.is_seated() => {
+                self.hold(*who, Want::Best { quantity: *quantity, max_price: None })
+            }
             Op::Best { who, quantity } => self.hold(*who, Want::Standing { quantity: *quantity }),
             Op::Release { hold, who } => {
                 let (answer, _) = self.ask(Command::Release { hold: hold_id(*hold), customer: customer(*who) });

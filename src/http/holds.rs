@@ -196,28 +196,22 @@ fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Ke
         }
         Wish::Standing { block, quantity } => (state.place(event, &block)?, Want::Standing { quantity }),
         Wish::Best { quantity, block: Some(block), max_price } => {
-            let place = state.place(event, &block)?;
-            if max_price.is_some_and(|most| price_of(state, &place).is_none_or(|price| price > most)) {
-                return Err(Problem::new(Code::SoldOut, "no place of this block costs so little"));
-            }
-            (place, Want::Best { quantity })
+            (state.place(event, &block)?, Want::Best { quantity, max_price })
         }
         Wish::Best { quantity, block: None, max_price } => {
             let candidates = candidates(state, event, quantity, max_price)?;
             let buyer = buyer.clone();
             return Ok(match key {
                 Some(key) => Plan::Under(Seek::new(state, buyer.0, quantity, candidates, key)),
-                None => Plan::Over(Search { buyer, quantity, left: candidates.into_iter(), asked: None }),
+                None => {
+                    let want = Want::Best { quantity, max_price };
+                    Plan::Over(Search { buyer, want, left: candidates.into_iter(), asked: None })
+                }
             });
         }
     };
     let command = Command::Hold { hold: place.new_hold(state.shards()), customer: buyer.0.clone(), want };
     Ok(Plan::In(place, Asked { key, command: command.into() }))
-}
-
-fn price_of(state: &State, place: &Place) -> Option<u64> {
-    let event = state.board.event(&place.at.event)?;
-    event.block(&place.at.block).map(|(block, _)| block.price)
 }
 
 /// The blocks worth asking, best first.
@@ -231,7 +225,7 @@ fn candidates(state: &State, event: &str, quantity: u32, max_price: Option<u64>)
 /// Best available over a whole event: the likely blocks are asked one after the other.
 pub(super) struct Search {
     buyer: Buyer,
-    quantity: u32,
+    want: Want,
     left: std::vec::IntoIter<Candidate>,
     /// Who was asked last.
     asked: Option<BlockRef>,
@@ -254,8 +248,8 @@ impl Search {
             }
             (Some(_) | None, Some(_) | None) => match self.left.next() {
                 Some(Candidate { block, hold }) => {
-                    let want = Want::Best { quantity: self.quantity };
-                    let command = Message::from(Command::Hold { hold, customer: self.buyer.0.clone(), want });
+                    let (customer, want) = (self.buyer.0.clone(), self.want.clone());
+                    let command = Message::from(Command::Hold { hold, customer, want });
                     self.asked = Some(block.clone());
                     return Step::Ask(Address::Block(block), command.into());
                 }

@@ -89,7 +89,7 @@ codes! {
     OrphanSeat "orphan_seat" 409 "Orphan seat" "The choice would leave single seats alone; `seats` names them. Take them too, or choose others."
     PaymentInProgress "payment_in_progress" 409 "Payment in progress" "A payment of this order is running. Its outcome comes first."
     SeatTaken "seat_taken" 409 "Seat taken" "Seats are held, sold or blocked; `seats` names them. Choose others."
-    SoldOut "sold_out" 409 "Sold out" "Fewer places are free than were asked for. Places come back when holds end."
+    SoldOut "sold_out" 409 "Sold out" "Fewer places are free than were asked for, or none as cheap. Places come back when holds end."
     TicketVoid "ticket_void" 409 "Ticket void" "The ticket's order was refunded, or the order has no such ticket."
     BodyTooLarge "body_too_large" 413 "Body too large" "The body is larger than `most` bytes."
     UriTooLong "uri_too_long" 414 "URI too long" "The request line is too long."

@@ -67,7 +67,7 @@ impl<S: Site> World<S> {
             }
             (Wish::Seek(quantity, _), _) => {
                 for hold in asking.made.last().into_iter().flatten() {
-                    let want = actors::block::Want::Best { quantity: *quantity };
+                    let want = actors::block::Want::Best { quantity: *quantity, max_price: None };
                     self.truth.model.wants.insert(*hold, want);
                 }
             }

@@ -300,7 +300,7 @@ impl Crowd {
                 let step = if chance.hit(800) { 1 } else { 2 };
                 Want::Seats((0..quantity).map(|nth| SeatIx(first + nth * step)).collect())
             }
-            _ => Want::Best { quantity },
+            _ => Want::Best { quantity, max_price: chance.hit(300).then(|| chance.between(1, 90) * 100) },
         };
         Some(Wish::Hold(self.blocks[nth].clone(), want))
     }

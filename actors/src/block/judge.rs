@@ -35,7 +35,7 @@ impl Judge<'_> {
             Command::Configure(setup) => Ok(self.configure(&setup, out)),
             Command::Hold { hold, customer, want } => self.hold(at, hold, customer, want, out).map(Reply::Held),
             Command::Seek { hold, customer, quantity, desk, key } => {
-                let answer = self.hold(at, hold, customer, Want::Best { quantity }, out);
+                let answer = self.hold(at, hold, customer, Want::Best { quantity, max_price: None }, out);
                 out.tell(Address::Orders(desk), order::Command::SeekAnswered { key, hold, answer });
                 Ok(Reply::Noted)
             }
@@ -99,7 +99,7 @@ impl Judge<'_> {
         let Stock { terms, places, holds, .. } = self.stock;
         let quantity = match &want {
             Want::Seats(seats) => u32::try_from(seats.len()).unwrap_or(u32::MAX),
-            Want::Best { quantity } | Want::Standing { quantity } => *quantity,
+            Want::Best { quantity, .. } | Want::Standing { quantity } => *quantity,
         };
         if !(1..=terms.rules.max_per_hold).contains(&quantity) {
             return Err(Refusal::TooManySeats { most: terms.rules.max_per_hold });
@@ -119,12 +119,14 @@ impl Judge<'_> {
                 }
                 Ok(Claim::Seats(chosen))
             }
-            (Places::Seated(seats), Want::Best { quantity }) => {
+            // Behind the look at the key: who asks again gets the hold he has, whatever places cost by now.
+            (_, Want::Best { max_price: Some(most), .. }) if terms.price.amount > most => Err(Refusal::SoldOut),
+            (Places::Seated(seats), Want::Best { quantity, .. }) => {
                 limit()?;
                 best::best(seats, quantity).map(Claim::Seats).ok_or(Refusal::SoldOut)
             }
             // Every place to stand is as good as another.
-            (Places::Standing(counts), Want::Standing { quantity } | Want::Best { quantity }) => {
+            (Places::Standing(counts), Want::Standing { quantity } | Want::Best { quantity, .. }) => {
                 limit()?;
                 if counts.free < quantity { Err(Refusal::SoldOut) } else { Ok(Claim::Standing(quantity)) }
             }

@@ -233,8 +233,11 @@ impl BlockModel {
         runs
     }
 
-    /// The orphan rule and the promise of best available, judged against the seats before the hold.
+    /// The orphan rule and the promises of best available, judged against the seats and the price before the hold.
     fn judge_choice(&self, hold: HoldId, claim: &Claim, want: &Want) -> Result<(), Violation> {
+        if let Want::Best { max_price: Some(most), .. } = want {
+            must!(self.terms.price.amount <= *most, "best available {hold} costs more than {most}");
+        }
         let Claim::Seats(seats) = claim else { return Ok(()) };
         let quantity = seats.len() as u32;
         let runs = self.free_runs();
