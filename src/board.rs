@@ -176,15 +176,18 @@ impl Board {
 
     /// Where to look for the best `quantity` seats: the seated blocks with as many free places, best first; only `block`
     /// if one is named, of whatever kind; none above `max_price`. The board may be a moment behind: a block that is asked
-    /// may still refuse.
+    /// may still refuse. `None`: there is nowhere to look, but a block that might do is not known here yet.
     #[must_use]
-    pub fn candidates(&self, event: &Described, wanted: &Wanted<'_>) -> Vec<BlockRef> {
+    pub fn candidates(&self, event: &Described, wanted: &Wanted<'_>) -> Option<Vec<BlockRef>> {
+        let mut all_known = true;
         let fits = event.blocks().filter(|(spec, block)| {
-            wanted.block.map_or(matches!(spec.layout, Layout::Seated(_)), |only| *only == spec.id)
-                && wanted.max_price.is_none_or(|most| spec.price <= most)
-                && block.free() >= wanted.quantity
+            let might = wanted.block.map_or(matches!(spec.layout, Layout::Seated(_)), |only| *only == spec.id)
+                && wanted.max_price.is_none_or(|most| spec.price <= most);
+            all_known &= !might || block.is_known();
+            might && block.is_known() && block.free() >= wanted.quantity
         });
-        fits.map(|(_, block)| block.at().clone()).collect()
+        let found: Vec<BlockRef> = fits.map(|(_, block)| block.at().clone()).collect();
+        (all_known || !found.is_empty()).then_some(found)
     }
 
     /// Who measures.

@@ -129,6 +129,12 @@ macro_rules! id {
                 Self(pack(at, shard, tag, unique))
             }
 
+            /// When it was made, as whoever made it says.
+            #[must_use]
+            pub fn made_at(self) -> Millis {
+                Millis((self.0.get() >> TIME_SHIFT) as u64)
+            }
+
             /// The shard that owns what the id names. Check it against the number of shards: an id
             /// from outside may name any.
             #[must_use]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod finding;
 mod reach;
 mod source;
 
@@ -12,7 +13,6 @@ use actors::address::{Address, BlockRef};
 use actors::block::{Counts, Layout, Row, SeatIx, SeatState, pack};
 use actors::event::Sale;
 use actors::feed::{Feed, SeatsChanged};
-use actors::ids::HoldId;
 use actors::time::{Millis, Span};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -330,38 +330,6 @@ fn a_picture_bridges_a_gap_and_what_came_after_it_is_kept() {
     board.publish(vec![Feed::Seats(beyond)]);
     clock.advance(Span(50));
     assert_eq!(seats(&board).0, 3, "a seat that the block does not have is a gap, not a panic");
-}
-
-#[test]
-fn an_id_finds_its_block_by_shard_and_tag() {
-    let (board, ..) = concert();
-    let block = at(EVENT, "A");
-    let hold = HoldId::new(Millis(1), Address::Block(block.clone()).shard(64), block.tag(), 1);
-    assert_eq!(board.block_tagged(hold.shard(), hold.tag()).as_slice(), [block]);
-    assert!(board.block_tagged(hold.shard(), actors::ids::Tag(hold.tag().0 ^ 1)).is_empty());
-}
-
-#[test]
-fn best_available_looks_where_it_may_and_can_be_had() {
-    let (board, _) = fixture::board(Arc::new(Silent));
-    let mut blocks = vec![seated("A", 1, 4), seated("B", 1, 10), standing("FLOOR", 100), seated("C", 1, 10)];
-    blocks[3].price = 4000;
-    board.publish(opening(&description(EVENT, blocks)));
-    let event = board.event(&EVENT.into()).unwrap();
-    let find = |quantity, block: Option<&str>, max_price| {
-        let block = block.map(Into::into);
-        let found = board.candidates(&event, &Wanted { quantity, block: block.as_ref(), max_price });
-        found.iter().map(|at| at.block.to_string()).collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!(find(4, None, None), "A B C");
-    assert_eq!(find(5, None, None), "B C");
-    assert_eq!(find(1, None, Some(8499)), "C");
-    assert_eq!(find(1, Some("B"), None), "B");
-    assert_eq!(find(1, Some("FLOOR"), None), "FLOOR");
-    assert_eq!(find(11, None, None), "");
-    let mut owner = Owner::new("A", 4);
-    board.publish(vec![owner.set([0], SeatState::Blocked)]);
-    assert_eq!(find(4, None, None), "B C");
 }
 
 #[test]

@@ -33,7 +33,7 @@ use super::problem::{Code, Problem};
 use super::refused::{in_progress, refused, unnamed, wrong_reply};
 use super::shapes::{self, HoldAnswer};
 use super::validate::Checks;
-use super::venue::{Place, new_hold};
+use super::venue::{Place, new_hold, unheard_of};
 use crate::board::{SeatNames, Wanted};
 use crate::dispatch::{Found, Outcome};
 
@@ -217,7 +217,7 @@ fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Ke
 /// The blocks worth asking, best first.
 fn candidates(state: &State, event: &str, quantity: u32, max_price: Option<u64>) -> Result<Vec<Candidate>, Problem> {
     let event = state.event(event)?;
-    let blocks = state.board.candidates(&event, &Wanted { quantity, block: None, max_price });
+    let blocks = state.board.candidates(&event, &Wanted { quantity, block: None, max_price }).ok_or_else(unheard_of)?;
     let candidate = |block| Candidate { hold: new_hold(&block, state.shards()), block };
     Ok(blocks.into_iter().take(CANDIDATES_MAX).map(candidate).collect())
 }
@@ -390,7 +390,7 @@ async fn at_its_block<A: Future<Output = Outcome>>(
     ask: impl Fn(Address, Asked<Message>) -> A,
 ) -> Result<Told<Reply>, Problem> {
     let hold: HoldId = hold.parse().map_err(|_| Code::UnknownHold)?;
-    for Place { at, names, .. } in state.places_of(hold) {
+    for Place { at, names, .. } in state.places_of(hold)? {
         match block_told(&names, ask(Address::Block(at), Message::from(command(hold)).into()).await) {
             Err(problem) if matches!(problem.code(), Code::UnknownHold | Code::UnknownBlock) => {}
             told => return told,

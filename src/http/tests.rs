@@ -9,6 +9,7 @@ mod pipelining;
 mod repeating;
 mod rubbish;
 mod selling;
+mod unheard;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actors::address::{Address, BlockRef};
 use actors::block::SeatIx;
 use actors::ids::{BlockId, EventId, HoldId};
+use actors::time::Span;
 
 use super::State;
 use super::problem::{Code, Problem};
@@ -14,6 +15,9 @@ use crate::clock;
 
 /// When to ask again for a block that this node has not heard of yet.
 const UNKNOWN_BLOCK_RETRY: Duration = Duration::from_secs(1);
+/// How long a node of a cluster may be without news of an event that others sell. A hold's id that is older and names a block
+/// that nobody has told of is made up.
+const NEWS_WITHIN: Span = Span::seconds(3600);
 /// Longest text that is looked up as an event's id.
 pub(super) const EVENT_ID_MAX: usize = 64;
 /// Longest text that is looked up as a block's id.
@@ -64,6 +68,11 @@ pub(super) fn new_hold(at: &BlockRef, shards: u16) -> HoldId {
     HoldId::new(clock::now(), Address::Block(at.clone()).shard(shards), at.tag(), clock::unique())
 }
 
+/// A block that others may know: an answer that is not to be stored.
+pub(super) fn unheard_of() -> Problem {
+    Problem::new(Code::Unavailable, "the block is not known here yet").retry_after(UNKNOWN_BLOCK_RETRY)
+}
+
 impl State {
     /// The event of that id as it is now.
     ///
@@ -93,17 +102,23 @@ impl State {
     /// # Errors
     /// [`Code::Unavailable`]: the board does not have the block yet.
     pub(super) fn names(&self, at: &BlockRef) -> Result<Arc<SeatNames>, Problem> {
-        self.board.names(&at.event, &at.block).ok_or_else(|| {
-            Problem::new(Code::Unavailable, "the block is not known here yet").retry_after(UNKNOWN_BLOCK_RETRY)
-        })
+        self.board.names(&at.event, &at.block).ok_or_else(unheard_of)
     }
 
     /// The blocks that a hold of this id may be in: nearly always one, none for a made-up id.
-    pub(super) fn places_of(&self, hold: HoldId) -> Vec<Place> {
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`]: the board does not have the block yet. Another node may have made the hold: that there is none
+    /// would be stored as the answer to an order.
+    pub(super) fn places_of(&self, hold: HoldId) -> Result<Vec<Place>, Problem> {
         if hold.shard().0 >= self.shards() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let blocks = self.board.block_tagged(hold.shard(), hold.tag());
-        blocks.into_iter().filter_map(|at| Some(Place { names: self.board.names(&at.event, &at.block)?, at })).collect()
+        let is_alone = self.config.cluster.seeds.is_empty();
+        if blocks.is_empty() && !is_alone && clock::now() < hold.made_at() + NEWS_WITHIN {
+            return Err(unheard_of());
+        }
+        blocks.into_iter().map(|at| Ok(Place { names: self.names(&at)?, at })).collect()
     }
 }
