@@ -217,6 +217,8 @@ fn planned(state: &State, event: &str, buyer: &Buyer, wish: Wish, key: Option<Ke
 /// The blocks worth asking, best first.
 fn candidates(state: &State, event: &str, quantity: u32, max_price: Option<u64>) -> Result<Vec<Candidate>, Problem> {
     let event = state.event(event)?;
+    // More than one hold may have is no question of what is free: whichever block is asked says so, and in its turn.
+    let quantity = if quantity > event.spec.rules.max_per_hold { 0 } else { quantity };
     let blocks = state.board.candidates(&event, &Wanted { quantity, block: None, max_price }).ok_or_else(unheard_of)?;
     let candidate = |block| Candidate { hold: new_hold(&block, state.shards()), block };
     Ok(blocks.into_iter().take(CANDIDATES_MAX).map(candidate).collect())

@@ -148,6 +148,13 @@ fn best_available_goes_through_the_blocks_in_order_and_respects_the_price() {
         let ask = |want: Value| office.buyer("bob", "POST", "/v1/events/e/holds").json(&want).send();
         ask(best(1, json!(10))).await.is_problem(409, "sold_out");
         ask(best(11, Value::Null)).await.is_problem(422, "too_many_seats");
+        office.hold("eve", "e", json!({"block": "A", "seats": ["2-1", "2-2", "2-3", "2-4", "2-5", "2-6"]})).await;
+        office.hold("kim", "e", json!({"block": "A", "seats": ["1-7", "1-8", "1-9", "1-10"]})).await;
+        let many = ask(best(11, Value::Null)).await;
+        assert_eq!(many.is_problem(422, "too_many_seats").json["most"], 10, "also where no block has so many free");
+        let keyed = || office.buyer("bob", "POST", "/v1/events/e/holds").key("k").json(&best(11, Value::Null)).send();
+        keyed().await.is_problem(422, "too_many_seats");
+        keyed().await.is_problem(422, "too_many_seats");
         ask(json!({"best_available": {"quantity": 1, "block": "A", "max_price": 10}}))
             .await
             .is_problem(409, "sold_out");
