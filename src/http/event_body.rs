@@ -26,6 +26,10 @@ const ROWS_MAX: u64 = 1000;
 const ROW_SEATS_MAX: u64 = 1000;
 /// Most places of a block.
 const BLOCK_PLACES_MAX: u64 = 100_000;
+/// Most rows of an event, all blocks together. A description is one change in a journal's record, which also has the answer
+/// under the organizer's key, with the description once more, and up to 1 MiB that others changed meanwhile: all of it
+/// must fit into `journal.group_bytes_max`, 4 MiB. With names of the longest, 18 bytes a row and 845 a block make 2.8 MB of both.
+const EVENT_ROWS_MAX: usize = 30_000;
 /// Most places of an event.
 const EVENT_PLACES_MAX: u64 = 1_000_000;
 /// Highest price of a place, minor units.
@@ -73,7 +77,7 @@ pub(super) struct EventRequest {
     /// What may be bought; every rule has a default.
     #[serde(default)]
     rules: RulesRequest,
-    /// Its blocks, best first.
+    /// Its blocks, best first: together at most 30000 rows and 1000000 places.
     #[schema(min_items = 1, max_items = 1000)]
     blocks: Vec<BlockRequest>,
 }
@@ -224,7 +228,7 @@ impl RulesRequest {
 fn checked_blocks(blocks: Vec<BlockRequest>, checks: &mut Checks) -> Vec<BlockSpec> {
     checks.must((1..=BLOCKS_MAX).contains(&blocks.len()), "blocks", format!("must be 1 to {BLOCKS_MAX} blocks"));
     let mut ids = HashSet::new();
-    let mut places = 0;
+    let (mut places, mut rows) = (0, 0);
     let mut specs = Vec::with_capacity(blocks.len().min(BLOCKS_MAX));
     for (at, block) in blocks.into_iter().enumerate().take(BLOCKS_MAX) {
         let field = |name: &str| format!("blocks[{at}].{name}");
@@ -239,6 +243,10 @@ fn checked_blocks(blocks: Vec<BlockRequest>, checks: &mut Checks) -> Vec<BlockSp
             KindRequest::Standing => standing(&block, &field, checks),
         };
         places += u64::from(layout.capacity());
+        rows += match &layout {
+            Layout::Seated(rows) => rows.len(),
+            Layout::Standing(_) => 0,
+        };
         let id: String = block.id.chars().take(BLOCK_ID_MAX).collect();
         specs.push(BlockSpec {
             name: block.name.unwrap_or_else(|| id.clone()),
@@ -248,6 +256,7 @@ fn checked_blocks(blocks: Vec<BlockRequest>, checks: &mut Checks) -> Vec<BlockSp
         });
     }
     checks.must(places <= EVENT_PLACES_MAX, "blocks", format!("must have at most {EVENT_PLACES_MAX} places together"));
+    checks.must(rows <= EVENT_ROWS_MAX, "blocks", format!("must have at most {EVENT_ROWS_MAX} rows together"));
     specs
 }
 
@@ -376,4 +385,4 @@ impl PatchRequest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

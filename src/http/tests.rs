@@ -289,5 +289,5 @@ impl Office {
 }
 
 fn small_journal() -> journal::Options {
-    journal::Options { segment_bytes: 8 << 20, group_bytes_max: 1 << 20, ..journal::Options::default() }
+    journal::Options { segment_bytes: 8 << 20, ..journal::Options::default() }
 }

@@ -21,6 +21,23 @@ fn good() -> Value {
     })
 }
 
+/// Everything as large as it may be, in bytes: names of the longest characters, prices, blocks, and rows one by one.
+pub(in crate::http) fn largest() -> Value {
+    let name = "\u{10348}".repeat(NAME_MAX);
+    let rows = |block: usize| {
+        let row = |row: usize| json!({"row": format!("{block:0>8}{row:0>8}"), "seats": 33});
+        (0..EVENT_ROWS_MAX / BLOCKS_MAX).map(row).collect::<Vec<_>>()
+    };
+    let block = |at: usize| {
+        let id = format!("{at:0>BLOCK_ID_MAX$}");
+        json!({"id": id, "name": name, "kind": "seated", "price": PRICE_MAX, "rows": rows(at)})
+    };
+    json!({
+        "id": "e".repeat(64), "name": name, "venue": name, "starts_at": "9999-06-12T19:00:00Z", "currency": "EUR",
+        "on_sale_at": "2026-12-01T10:00:00Z", "blocks": (0..BLOCKS_MAX).map(block).collect::<Vec<_>>(),
+    })
+}
+
 fn read(body: &Value) -> Result<EventSpec, Problem> {
     let request: EventRequest = parse(body.to_string().as_bytes())?;
     request.checked(|| "evt-1".to_owned(), Span::seconds(420))
@@ -141,6 +158,27 @@ fn sizes_have_bounds() {
         .collect();
     body["blocks"] = json!(big);
     assert!(read(&body).unwrap_err().to_string().contains("blocks must have at most 1000000 places"));
+}
+
+#[test]
+fn the_largest_event_and_its_answer_fit_into_one_record_beside_what_others_changed() {
+    let mut largest = largest();
+    let spec = read(&largest).unwrap();
+    let bytes = bincode::serde::encode_to_vec(&spec, bincode::config::standard()).unwrap().len();
+    assert!(2 * bytes + (1 << 20) + 10_000 < 4 << 20, "{bytes}");
+    largest["blocks"][1]["rows"].as_array_mut().unwrap().push(json!({"row": "one", "seats": 1}));
+    assert_eq!(
+        read(&largest).unwrap_err().to_string(),
+        "invalid_request: blocks must have at most 30000 rows together"
+    );
+    largest["blocks"] = (0..1000)
+        .map(|at| {
+            json!({"id": at.to_string(), "kind": "seated", "price": 1, "rows": 1000,
+        "seats_per_row": 1})
+        })
+        .collect();
+    assert!(largest.to_string().len() < 100_000, "few bytes can ask for much");
+    assert!(read(&largest).unwrap_err().to_string().contains("30000 rows"));
 }
 
 #[test]

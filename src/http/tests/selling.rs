@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::event_body::tests::largest;
 use super::story;
 
 #[test]
@@ -62,6 +63,17 @@ fn two_who_change_different_rules_at_once_both_have_their_way() {
             let rules = &change(json!({})).await.json["rules"];
             assert_eq!((&rules["max_per_hold"], &rules["hold_ttl_s"]), (&json!(round), &json!(round)));
         }
+        office
+    });
+}
+
+#[test]
+fn the_largest_event_there_may_be_is_created_also_with_a_key() {
+    story(&["http.body_max=4MiB"], |office| async move {
+        let create = || office.seller("POST", "/v1/events").json(&largest()).key("k").send();
+        let first = create().await;
+        assert_eq!(first.status, 201, "{}", first.code());
+        assert_eq!(create().await.header("idempotent-replayed"), Some("true"));
         office
     });
 }
