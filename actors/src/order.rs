@@ -6,9 +6,13 @@
 //!
 //! ```text
 //!  Placed ──all bound──▶ Paying ──captured──▶ Selling ──all sold──▶ Paid ──refund──▶ Refunding ──▶ Refunded
-//!    │ refused              │ declined            │ refused (a bug) ──────────────────────▲
-//!    ▼                      ▼                     
-//!  Expired ◀──time over── PaymentFailed ──cancel──▶ Cancelled          (each lets go of its holds)
+//!    │                    │   ▲                  │                                       ▲
+//!    │           declined │   │ paid again       └── refused (a bug) ────────────────────┘
+//!    │                    ▼   │
+//!    │                PaymentFailed
+//!    │                    │
+//!    ├──── cancel ────────┼──▶ Cancelled        (both let go of the holds; an order that is
+//!    └──── time over ─────┴──▶ Expired           placed expires also when a hold is refused)
 //! ```
 
 use serde::{Deserialize, Serialize};

@@ -83,6 +83,4 @@ pub enum Refusal {
     NotBlocked(SeatList),
     /// The key was used before for another request.
     IdempotencyKeyReused,
-    /// The first request with this key is still running.
-    IdempotencyInProgress,
 }

@@ -63,7 +63,7 @@ codes! {
     InvalidIdempotencyKey "invalid_idempotency_key" 400 "Invalid idempotency key" "`Idempotency-Key` must be 1 to 255 visible ASCII characters."
     MalformedJson "malformed_json" 400 "Malformed JSON" "The body is not JSON, or nested too deeply. `detail` says where it stops making sense."
     Unauthenticated "unauthenticated" 401 "Who are you?" "The bearer token or key is missing, unknown, expired or badly signed. `reason` says which; get a new token."
-    AdmissionRequired "admission_required" 403 "Admission required" "This event has a waiting room: a hold needs the admission that it hands out."
+    AdmissionRequired "admission_required" 403 "Admission required" "Reserved for events with a waiting room: a hold would need the admission that it hands out. No event has one, so this is never answered."
     CustomerRequired "customer_required" 403 "Only for customers" "This is for customers' tokens, and an organizer's key was sent."
     OrganizerRequired "organizer_required" 403 "Only for organizers" "This is for organizers' keys, and a customer's token was sent."
     NotFound "not_found" 404 "Not found" "There is no such resource."

@@ -70,7 +70,6 @@ pub(super) fn refused(refusal: &Refusal, names: Names<'_>) -> Problem {
         Refusal::TicketVoid => Code::TicketVoid.into(),
         Refusal::NotBlocked(not) => seats(Code::NotBlocked, not),
         Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused.into(),
-        Refusal::IdempotencyInProgress => in_progress(),
     }
 }
 
@@ -160,7 +159,6 @@ mod tests {
             (Refusal::TicketVoid, 409, "ticket_void"),
             (Refusal::NotBlocked(seats()), 409, "not_blocked"),
             (Refusal::IdempotencyKeyReused, 422, "idempotency_key_reused"),
-            (Refusal::IdempotencyInProgress, 409, "idempotency_in_progress"),
         ]
     }
 

@@ -117,7 +117,7 @@ routes! {
     "/v1/events/{event}/holds" {
         post holds::create, Buyer, [
             UnknownEvent, UnknownBlock, UnknownSeat, SeatTaken, SoldOut, OrphanSeat, TooManySeats, CustomerLimit, NotOnSale,
-            WrongKind, AdmissionRequired
+            WrongKind
         ];
     }
     "/v1/holds/{hold}" {
