@@ -28,8 +28,8 @@ const ROW_SEATS_MAX: u64 = 1000;
 const BLOCK_PLACES_MAX: u64 = 100_000;
 /// Most rows of an event, all blocks together. A description is one change in a journal's record, which also has the answer
 /// under the organizer's key, with the description once more, and up to 1 MiB that others changed meanwhile: all of it
-/// must fit into `journal.group_bytes_max`, 4 MiB. With names of the longest, 18 bytes a row and 845 a block make 2.8 MB of both.
-const EVENT_ROWS_MAX: usize = 30_000;
+/// must fit into `journal.group_bytes_max`, 4 MiB. With names of the longest, 18 bytes a row and 845 a block make 3.1 MB of both.
+const EVENT_ROWS_MAX: usize = 40_000;
 /// Most places of an event.
 const EVENT_PLACES_MAX: u64 = 1_000_000;
 /// Highest price of a place, minor units.
@@ -77,7 +77,7 @@ pub(super) struct EventRequest {
     /// What may be bought; every rule has a default.
     #[serde(default)]
     rules: RulesRequest,
-    /// Its blocks, best first: together at most 30000 rows and 1000000 places.
+    /// Its blocks, best first: together at most 40000 rows and 1000000 places.
     #[schema(min_items = 1, max_items = 1000)]
     blocks: Vec<BlockRequest>,
 }

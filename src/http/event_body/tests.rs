@@ -25,7 +25,7 @@ fn good() -> Value {
 pub(in crate::http) fn largest() -> Value {
     let name = "\u{10348}".repeat(NAME_MAX);
     let rows = |block: usize| {
-        let row = |row: usize| json!({"row": format!("{block:0>8}{row:0>8}"), "seats": 33});
+        let row = |row: usize| json!({"row": format!("{block:0>8}{row:0>8}"), "seats": 24});
         (0..EVENT_ROWS_MAX / BLOCKS_MAX).map(row).collect::<Vec<_>>()
     };
     let block = |at: usize| {
@@ -169,7 +169,7 @@ fn the_largest_event_and_its_answer_fit_into_one_record_beside_what_others_chang
     largest["blocks"][1]["rows"].as_array_mut().unwrap().push(json!({"row": "one", "seats": 1}));
     assert_eq!(
         read(&largest).unwrap_err().to_string(),
-        "invalid_request: blocks must have at most 30000 rows together"
+        "invalid_request: blocks must have at most 40000 rows together"
     );
     largest["blocks"] = (0..1000)
         .map(|at| {
@@ -178,7 +178,7 @@ fn the_largest_event_and_its_answer_fit_into_one_record_beside_what_others_chang
         })
         .collect();
     assert!(largest.to_string().len() < 100_000, "few bytes can ask for much");
-    assert!(read(&largest).unwrap_err().to_string().contains("30000 rows"));
+    assert!(read(&largest).unwrap_err().to_string().contains("40000 rows"));
 }
 
 #[test]
