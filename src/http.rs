@@ -200,7 +200,10 @@ pub fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<Bound> {
         .client_request_timeout(head_timeout)
         .max_connections(connections)
         .tcp_nodelay(true)
-        .on_connect(|connection, _| live::limit_unread(connection, live::UNREAD_MAX))
+        .on_connect(|connection, data| {
+            live::limit_unread(connection, live::UNREAD_MAX);
+            data.insert(around::Ended::default());
+        })
         .shutdown_timeout(drain_s)
         .disable_signals()
         .listen(listener)?

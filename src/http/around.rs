@@ -14,8 +14,8 @@ use actix_web::HttpMessage;
 use actix_web::ResponseError;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::HOST;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use futures_util::FutureExt;
@@ -33,6 +33,23 @@ const CLUSTER: &str = "/v1/cluster";
 /// When a node that has just started is worth another try.
 const NOT_OPEN_RETRY: Duration = Duration::from_secs(1);
 
+/// Whether a request was the last of its connection: it said `connection: close`, or was HTTP/1.0. Kept with each
+/// connection on which actix-http finds the requests itself: it takes whatever else it has read already for requests too and
+/// has them answered, which RFC 9112, 9.6 forbids.
+#[derive(Default)]
+pub(super) struct Ended(Cell<bool>);
+
+impl Ended {
+    /// Whether this request comes too late. If it is the last one itself, all others will.
+    fn before(request: &ServiceRequest) -> bool {
+        request.conn_data::<Self>().is_some_and(|Self(ended)| ended.replace(ended.get() || is_last(request)))
+    }
+}
+
+fn is_last(request: &ServiceRequest) -> bool {
+    request.head().connection_type() == ConnectionType::Close
+}
+
 /// Answers one request.
 ///
 /// # Errors
@@ -45,9 +62,14 @@ pub(super) async fn each_request(
     let meter = request.app_data::<Rc<Meter>>().cloned();
     let _in_flight = meter.as_ref().map(|meter| meter.begin());
     let id = request_id::of(request.headers());
+    let is_last = is_last(&request);
     let answering = REQUEST_ID.scope(id.clone(), answer(request, next));
     let mut response = answering.await?;
     response.headers_mut().insert(request_id::HEADER, id);
+    if is_last {
+        // Otherwise actix-http does as the last request wants that it has read.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Some(meter) = meter {
         meter.count(response.request(), response.status().as_u16(), started);
     }
@@ -61,6 +83,10 @@ async fn answer(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceR
     let Some(state) = request.app_data::<Data<State>>().cloned() else {
         return Ok(request.into_response(Problem::from(Code::Internal).error_response()));
     };
+    if Ended::before(&request) {
+        let problem = Problem::new(Code::BadRequest, "an earlier request has ended this connection");
+        return Ok(request.into_response(problem.error_response()));
+    }
     if let Some(preflight) = cors::preflight(&request, &state.config.http.cors_origins) {
         return Ok(request.into_response(preflight));
     }

@@ -3,9 +3,9 @@
 //! In front of actix-web, on the same port and the same workers. A connection ([`connection`]) reads, parses strictly
 //! ([`head`]), copies finished bytes ([`reads`]) or asks machines ([`asks`]), and answers everything that one read brought
 //! with one write ([`pipeline`]). Whatever it does not recognise byte for byte is actix-web's ([`slow`]): one ordinary
-//! request is lent there and the connection comes back behind its answer; an unusual one (a coding of the body, an upgrade,
-//! HTTP/1.0, two lengths, `connection: close`) takes the connection there for good. One that becomes a WebSocket comes back
-//! behind the 101. Same status codes, headers, limits and metrics as without the lane, which `http.fast_lane = false`
+//! request is lent there and the connection comes back behind its answer, to end there if it is HTTP/1.0 or says
+//! `connection: close`; an unusual one (a coding of the body, an upgrade, two lengths) takes the connection there for good.
+//! One that becomes a WebSocket comes back behind the 101. Same status codes, headers, limits and metrics as without the lane, which `http.fast_lane = false`
 //! shows; only deadlines are stricter, as actix-http gives none to a head behind the first.
 
 mod asks;
@@ -40,6 +40,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use tracing::debug;
 
+use super::around::Ended;
 use super::live;
 use super::meter::Meter;
 use super::{Sizes, State};
@@ -174,6 +175,9 @@ where
                     .on_connect_ext(|loan: &Loan, data| {
                         if let Some(handover) = loan.handover() {
                             data.insert(handover.clone());
+                        }
+                        if loan.may_bring_more() {
+                            data.insert(Ended::default());
                         }
                     })
                     .graceful_shutdown_signal(move || {

@@ -21,8 +21,9 @@ const LANES: [&[&str]; 2] = [&["http.fast_lane=true"], &["http.fast_lane=false"]
 ///
 /// actix-http 3.20 reads the heads of waiting requests before it writes answers, and remembers method, version and
 /// `Connection` of the last head only. So an answer to `HEAD` may come with a body, one to `GET` without it, any answer
-/// with the `Connection` of another request, and what is behind `Connection: close` is executed all the same. The lane
-/// gives actix-web one request at a time, except for those that take the connection there for good.
+/// with the `Connection` of another request; and what it has read behind `Connection: close` it hands on like any request,
+/// so that all we can do is to answer 400 instead of executing it (`around::Ended`). The lane gives actix-web one request
+/// at a time, except for those that take the connection there for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heads {
     Kept,

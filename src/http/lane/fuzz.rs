@@ -2,11 +2,11 @@
 //! many mutations of it by the tests here. Not part of the server.
 //!
 //! The lane and actix-web share connections, so a head that the lane calls ordinary must have the same border, method,
-//! target and body for both. Anything else would be a way to smuggle.
+//! target and body for both, and be the last for both or for none. Anything else would be a way to smuggle.
 
 use actix_http::error::ParseError;
 use actix_http::h1::{Codec, Message, MessageType};
-use actix_http::{ServiceConfig, Version};
+use actix_http::{ConnectionType, ServiceConfig, Version};
 use actix_rt::{System, SystemRunner};
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
@@ -82,7 +82,9 @@ fn agrees_with_slow_way(head: &Head<'_>, alone: &[u8]) {
         other => panic!("ordinary for the lane, and for actix-web {other:?}"),
     };
     assert!(left.is_empty(), "actix-web leaves {} bytes of the head", left.len());
-    assert_eq!(request.version(), Version::HTTP_11);
+    let ends = request.head().connection_type() == ConnectionType::Close;
+    assert_eq!(head.is_last, ends, "whether the connection goes on");
+    assert!(ends || request.version() == Version::HTTP_11);
     let method = match request.method().as_str() {
         "GET" => Method::Get,
         "HEAD" => Method::Head,

@@ -42,7 +42,7 @@ pub(super) enum Method {
     Other,
 }
 
-/// An ordinary head: HTTP/1.1, one host, origin form, at most one length.
+/// An ordinary head: HTTP/1.1 with one host, or HTTP/1.0; origin form, at most one length.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
     /// What is to be done.
@@ -57,6 +57,8 @@ pub(super) struct Head<'a> {
     pub(super) fields: Fields<'a>,
     /// Whether no header asks for something that only actix-web does.
     pub(super) is_plain: bool,
+    /// Whether the connection ends behind the answer: what follows is no request any more (RFC 9112, 9.6).
+    pub(super) is_last: bool,
 }
 
 /// Headers that answers depend on, as sent.
@@ -96,7 +98,8 @@ fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let read = request.parse(bytes).ok()?;
-    let is_whole = read == httparse::Status::Complete(bytes.len()) && request.version == Some(1);
+    let is_whole = read == httparse::Status::Complete(bytes.len());
+    let is_old = request.version? == 0;
     // The parser also takes lines that end with a bare line feed, and empty lines before the first. Counted one by one: an
     // empty line too many must not make up for a carriage return too few.
     let lines = request.headers.len() + 2;
@@ -117,14 +120,21 @@ fn one_reading(bytes: &[u8]) -> Option<Read<'_>> {
     for header in &*request.headers {
         seen.header(header.name, text(header.value)?)?;
     }
-    seen.host?;
-    let Seen { fields, is_plain, body, upgrade, .. } = seen;
+    let Seen { fields, is_plain, body, upgrade, host, is_kept, closes } = seen;
+    // HTTP/1.0 has rules of its own for a connection that is to go on and for a `POST` without a length.
+    let fits_version = match is_old {
+        true => (closes || !is_kept) && (method != Method::Post || body.is_some()),
+        false => host.is_some(),
+    };
+    let is_last = is_old || closes;
     let length = bytes.len();
     match upgrade {
+        _ if !fits_version => None,
         Upgrade { is_wanted: false, is_websocket: false } => {
-            Some(Read::Ordinary(Head { method, target, length, body: body.unwrap_or(0), fields, is_plain }))
+            let (is_plain, body) = (is_plain && !is_last, body.unwrap_or(0));
+            Some(Read::Ordinary(Head { method, target, length, body, fields, is_plain, is_last }))
         }
-        Upgrade { is_wanted: true, is_websocket: true } if method == Method::Get && body.is_none() => {
+        Upgrade { is_wanted: true, is_websocket: true } if method == Method::Get && body.is_none() && !is_last => {
             Some(Read::Upgrade(length))
         }
         Upgrade { .. } => None,
@@ -143,6 +153,10 @@ struct Seen<'a> {
     body: Option<usize>,
     is_plain: bool,
     upgrade: Upgrade,
+    /// Whether the connection shall go on, by `Connection`.
+    is_kept: bool,
+    /// Whether it shall end, which outweighs the other.
+    closes: bool,
 }
 
 /// What is said of another protocol: one without the other is unusual.
@@ -192,16 +206,19 @@ impl<'a> Seen<'a> {
         (fits && self.host.replace(()).is_none()).then_some(())
     }
 
-    /// Options of the connection: to be kept, and perhaps to become another.
+    /// Options of the connection: to be kept, to end, and perhaps to become another.
     fn connection(&mut self, value: &str) -> Option<()> {
         if value.eq_ignore_ascii_case("keep-alive") {
+            self.is_kept = true;
             return Some(());
         }
         value.split(',').map(str::trim).try_for_each(|option| {
-            self.upgrade.is_wanted |= option.eq_ignore_ascii_case("upgrade");
-            (option.eq_ignore_ascii_case("keep-alive") || option.eq_ignore_ascii_case("upgrade")).then_some(())
+            let is = |known: &str| option.eq_ignore_ascii_case(known);
+            self.closes |= is("close");
+            self.upgrade.is_wanted |= is("upgrade");
+            (is("keep-alive") || is("close") || is("upgrade")).then_some(())
         })?;
-        self.upgrade.is_wanted.then_some(())
+        (self.closes || self.upgrade.is_wanted).then_some(())
     }
 
     fn websocket(&mut self, value: &str) -> Option<()> {
@@ -246,7 +263,11 @@ mod tests {
     #[test]
     fn two_readings_are_unusual() {
         for text in [
-            "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+            "GET / HTTP/1.0\r\nconnection: keep-alive, upgrade\r\nupgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.0\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            "POST / HTTP/1.0\r\n\r\n",
+            "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n",
             "CONNECT / HTTP/1.1\r\nhost: a\r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
@@ -263,8 +284,10 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nx: \u{e4}\r\n\r\n",
             "GET /\u{e4} HTTP/1.1\r\nhost: a\r\n\r\n",
-            "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
             "GET / HTTP/1.1\r\nhost: a\r\nconnection: content-length\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: close, content-length\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\n",
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\n",
@@ -282,6 +305,24 @@ mod tests {
             "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
         ] {
             assert!(matches!(read(text.as_bytes()), Read::Unusual), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn behind_close_or_the_old_version_comes_nothing() {
+        for (first, is_last) in [
+            ("HTTP/1.1\r\nhost: a\r\nconnection: close", true),
+            ("HTTP/1.1\r\nhost: a\r\nconnection: Keep-Alive, CLOSE", true),
+            ("HTTP/1.1\r\nhost: a\r\nconnection: close\r\nconnection: keep-alive", true),
+            ("HTTP/1.1\r\nhost: a\r\nconnection: keep-alive", false),
+            ("HTTP/1.1\r\nhost: a", false),
+            ("HTTP/1.0", true),
+            ("HTTP/1.0\r\nhost: a", true),
+            ("HTTP/1.0\r\nconnection: keep-alive, close", true),
+        ] {
+            let text = format!("POST / {first}\r\ncontent-length: 3\r\n\r\nabcGET /");
+            let Read::Ordinary(head) = read(text.as_bytes()) else { panic!("{text:?} is ordinary") };
+            assert_eq!((head.is_last, head.is_plain, head.body), (is_last, !is_last, 3), "{text:?}");
         }
     }
 

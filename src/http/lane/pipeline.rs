@@ -208,7 +208,9 @@ impl Pipeline {
             head::Read::Partial | head::Read::Unusual => return Err(Stop::Slow(Lent::Connection)),
         };
         let length = head.length + head.body;
-        let Some(hot) = self.hot(&head).filter(|_| is_open) else { return Err(Stop::Slow(Lent::Request(length))) };
+        let Some(hot) = self.hot(&head).filter(|_| is_open) else {
+            return Err(Stop::Slow(if head.is_last { Lent::Last(length) } else { Lent::Request(length) }));
+        };
         let Some(request) = bytes.get(..length) else { return Err(Stop::Unread(Left::Body)) };
         match hot {
             Hot::Read(what) => {

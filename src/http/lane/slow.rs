@@ -1,7 +1,7 @@
 //! The slow way: actix-web answers on a connection that the lane lends to it.
 //!
 //! For one ordinary request the lane lends exactly the bytes of that request, and gets the connection back behind the
-//! answer. For anything unusual it gives the connection away for good. One that asks for a WebSocket it gives away until the
+//! answer, to go on or, behind a request that was the last, to end it. For anything unusual it gives the connection away for good. One that asks for a WebSocket it gives away until the
 //! answer: behind a 101 the connection comes back with the session that was agreed on, and actix-web's dispatcher and its
 //! buffers end. Owns who reads and writes meanwhile, and how long that may last: actix-web gives a time to the first head of
 //! a connection only. It understands nothing of the requests themselves.
@@ -33,6 +33,8 @@ const ANSWER_HEAD_MAX: usize = 16 * 1024;
 pub(super) enum Lent {
     /// The next so many bytes: one request.
     Request(usize),
+    /// The same of one behind whose answer the connection ends, whatever the answer says.
+    Last(usize),
     /// Everything, for good.
     Connection,
     /// The next so many bytes, one request for a WebSocket; then it comes back as one, or is given away for good.
@@ -46,7 +48,7 @@ pub(super) type Home = Rc<Cell<Option<Returned>>>;
 pub(super) enum Returned {
     /// With what was received and not read.
     Open { stream: TcpStream, rest: Vec<u8> },
-    /// The answer ends it, or the request was not read to its end.
+    /// The request or the answer ends it, or the request was not read to its end.
     Last(TcpStream),
     /// It has become a WebSocket.
     Live(Socket),
@@ -85,7 +87,7 @@ impl Term {
     pub(super) fn begin(watches: Rc<Watches>, watch: Rc<Watch>, lent: Lent, config: &Config) -> Self {
         let http = &config.http;
         let longest = match lent {
-            Lent::Request(_) => Duration::MAX,
+            Lent::Request(_) | Lent::Last(_) => Duration::MAX,
             Lent::Connection | Lent::Upgrade(_) => {
                 // A request that waits asks its machine once more at the end.
                 let waiting = http.wait_max + 2 * config.runtime.deadline;
@@ -129,6 +131,11 @@ impl Loan {
         self.handover.as_ref()
     }
 
+    /// Whether actix-web may find more requests on it than the first.
+    pub(super) fn may_bring_more(&self) -> bool {
+        matches!(self.lent, Lent::Connection | Lent::Upgrade(_))
+    }
+
     /// Whether the connection has come back before the loan's end, which actix-web does not know yet.
     fn is_back(&self) -> bool {
         self.stream.is_none()
@@ -145,14 +152,14 @@ impl Loan {
     /// How many bytes may be read now; none: the request is read.
     fn allowed(&self) -> usize {
         match self.lent {
-            Lent::Request(left) | Lent::Upgrade(left) => left,
+            Lent::Request(left) | Lent::Last(left) | Lent::Upgrade(left) => left,
             Lent::Connection => usize::MAX,
         }
     }
 
     fn took(&mut self, count: usize) {
         match &mut self.lent {
-            Lent::Request(left) | Lent::Upgrade(left) => *left -= count,
+            Lent::Request(left) | Lent::Last(left) | Lent::Upgrade(left) => *left -= count,
             Lent::Connection => {}
         }
     }
@@ -207,7 +214,7 @@ impl AsyncRead for Loan {
         if this.allowed() == 0 {
             // To actix-web the client has nothing more to say; it hears so when it has begun to answer, because until then
             // it would take the end for a request that was cut off.
-            if matches!(this.lent, Lent::Request(_)) && this.has_answered() {
+            if matches!(this.lent, Lent::Request(_) | Lent::Last(_)) && this.has_answered() {
                 return Poll::Ready(Ok(()));
             }
             this.reader = Some(cx.waker().clone());
@@ -259,7 +266,7 @@ impl AsyncWrite for Loan {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.lent {
-            Lent::Request(_) => Poll::Ready(Ok(())),
+            Lent::Request(_) | Lent::Last(_) => Poll::Ready(Ok(())),
             Lent::Connection | Lent::Upgrade(_) => self.open()?.poll_shutdown(cx),
         }
     }
@@ -267,10 +274,10 @@ impl AsyncWrite for Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        let Lent::Request(unread) = self.lent else { return };
+        let (Lent::Request(_) | Lent::Last(_)) = self.lent else { return };
         let Some(stream) = self.stream.take() else { return };
         let rest = self.received.split_off(self.read);
-        let is_open = unread == 0 && matches!(self.answer, AnswerHead::Whole { closes: false, .. });
-        self.home.set(Some(if is_open { Returned::Open { stream, rest } } else { Returned::Last(stream) }));
+        let goes_on = self.lent == Lent::Request(0) && matches!(self.answer, AnswerHead::Whole { closes: false, .. });
+        self.home.set(Some(if goes_on { Returned::Open { stream, rest } } else { Returned::Last(stream) }));
     }
 }

@@ -14,6 +14,9 @@ pub(super) enum Expect {
     Either(&'static [u16]),
     /// Answers with these statuses and the end of the connection: whatever is behind is no request any more.
     Last(&'static [u16]),
+    /// The same of what the lane gives away: actix-http has read on, and what it took for requests may be answered too; 400
+    /// if their canary must never run.
+    LastThere(&'static [u16]),
     /// It never comes whole or has no end: at most these statuses (or one refusal), and what follows is never answered.
     Endless(&'static [u16]),
 }
@@ -31,7 +34,7 @@ pub(super) enum Canary {
 pub(super) type Case = (&'static str, &'static str, Expect, Canary);
 
 use Canary::{Never, Next};
-use Expect::{Either, Endless, Framed, Last, Refused};
+use Expect::{Either, Endless, Framed, Last, LastThere, Refused};
 
 /// Two framings in one message, or one that cannot be understood.
 const CODINGS: &[Case] = &[
@@ -421,13 +424,30 @@ const HEADERS: &[Case] = &[
     ("Connection: close", "{get}Connection: close\r\n\r\n{canary}", Last(&[200]), Never),
     ("close among others", "{get}Connection: keep-alive, Close\r\n\r\n{canary}", Last(&[200]), Never),
     ("close in a second line", "{get}Connection: keep-alive\r\nConnection: close\r\n\r\n{canary}", Last(&[200]), Never),
+    ("close and a body", "{post}Connection: close\r\nContent-Length: {length}\r\n\r\n{canary}", Last(&[400]), Never),
+    ("close behind an empty body", "{post}Connection: close\r\nContent-Length: 0\r\n\r\n{canary}", Last(&[400]), Never),
+    (
+        "close where nobody answers from memory",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n{canary}",
+        Last(&[200]),
+        Never,
+    ),
+    ("close and an unknown option", "{get}Connection: close, x\r\n\r\n{canary}", LastThere(&[200]), Never),
+    (
+        "close and no chunks",
+        "{post}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{canary}",
+        LastThere(&[400]),
+        Never,
+    ),
+    ("close behind chunks", "{chunked}0\r\n\r\n{get}Connection: close\r\n\r\n{canary}", LastThere(&[400, 200]), Never),
+    ("close and Expect", "{get}Connection: close\r\nExpect: 100-continue\r\n\r\n{canary}", LastThere(&[200]), Never),
     ("Expect", "{post}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n{canary}", Framed(&[400]), Never),
     ("Expect on a read", "{get}Expect: 100-continue\r\n\r\n{canary}", Framed(&[200, 201]), Next),
     ("Expect of something else", "{get}Expect: 200-ok\r\n\r\n{canary}", Either(&[200, 201]), Next),
     (
         "Upgrade: h2c",
         "{get}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n{canary}",
-        Last(&[200]),
+        LastThere(&[200]),
         Next,
     ),
     (
@@ -522,6 +542,13 @@ const FIRST: &[Case] = &[
     ("asterisk-form", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n{canary}", Either(&[404, 201]), Next),
     ("HTTP/0.9", "GET /v1/events/{event}/availability\r\n{canary}", Refused, Never),
     ("HTTP/1.0", "GET /v1/events/{event}/availability HTTP/1.0\r\nHost: x\r\n\r\n{canary}", Last(&[200]), Never),
+    ("HTTP/1.0 and an empty body", "{post1.0}Content-Length: 0\r\n\r\n{canary}", Last(&[400]), Never),
+    (
+        "HTTP/1.0 behind chunks",
+        "{chunked}0\r\n\r\nGET /v1/events/{event}/availability HTTP/1.0\r\n\r\n{canary}",
+        LastThere(&[400, 200]),
+        Never,
+    ),
     (
         "HTTP/1.0 that stays",
         "GET /v1/events/{event}/availability HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{canary}",

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answers::{Answers, To};
+use super::LANES;
+use super::answers::{Answers, To, is_last};
 use super::stream::Stream;
 use crate::client::{Answer, id, order_body, small_event, token};
 use crate::server::Server;
@@ -288,6 +289,25 @@ fn every_request_of_a_connection_has_deadlines() {
     // Whose head is there is counted where it wanted to go.
     assert_eq!(node.answered("post", "/v1/events/{event}/holds", "4xx"), 1);
     assert_eq!(node.answered("other", "other", "4xx"), 1);
+}
+
+/// Also where more came in the same packet, of which nothing is executed (`smuggling`).
+#[test]
+fn the_last_answer_of_a_connection_says_so() {
+    for lane in LANES {
+        let node = node(lane);
+        let chunked = request("GET", "/healthz", "transfer-encoding: chunked\r\n", "") + "0\r\n\r\n";
+        for before in [String::new(), request("GET", "/v1/events/lane", "", ""), chunked] {
+            let mut wire = to(&node);
+            let last = request("GET", "/v1/events/lane", "connection: close\r\n", "");
+            send(&mut wire, &(before.clone() + &last + &request("DELETE", "/v1/events/lane", "", "")));
+            if !before.is_empty() {
+                assert_eq!(answer(&mut wire, &before).status, 200, "{lane:?}");
+            }
+            let told = wire.next(To::Other).expect("HTTP").expect("an answer");
+            assert!(told.status == 200 && is_last(&told), "{lane:?}, behind {before:?}: {told:?}");
+        }
+    }
 }
 
 /// actix-web keeps a connection whose request the lane would not read, and gives a time to its first head only.

@@ -116,7 +116,7 @@ impl Aviary {
         let head_at = text.starts_with("HEAD").then_some(hot);
         let judged = all(&mut answers, head_at).and_then(|got| {
             let is_executed = got.iter().any(|answer| answer.status == 201);
-            judge(&got, hot, expect, canary).map(|()| is_executed)
+            judge(&got, hot, expect, canary, edge).map(|()| is_executed)
         });
         match judged {
             Ok(true) => drop(self.executed.insert(seat)),
@@ -202,16 +202,15 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
     answers.iter().map(|answer| answer.status).collect()
 }
 
-fn judge(got: &[Answer], hot: usize, expect: Expect, canary: Canary) -> Result<(), String> {
-    let of = |id: &str| {
-        got.iter().filter(|answer| answer.header("x-request-id").is_some_and(|given| given.starts_with(id))).count()
-    };
+fn judge(got: &[Answer], hot: usize, expect: Expect, canary: Canary, edge: Heads) -> Result<(), String> {
+    let of = |answer: &Answer, id: &str| answer.header("x-request-id").is_some_and(|given| given.starts_with(id));
     let seen = statuses(got);
-    let may_run = canary == Canary::Next || matches!(expect, Expect::Last(_));
-    if !may_run && of("canary") > 0 {
+    if canary == Canary::Never && got.iter().any(|answer| of(answer, "canary") && answer.status != 400) {
         return Err(format!("the canary was executed: {seen:?}"));
     }
-    if of("hot") != hot || got.iter().take(hot).any(|answer| answer.status != 200) {
+    if got.iter().filter(|answer| of(answer, "hot")).count() != hot
+        || got.iter().take(hot).any(|answer| answer.status != 200)
+    {
         return Err(format!("the request before it was not answered: {seen:?}"));
     }
     let got = &got[hot..];
@@ -219,8 +218,12 @@ fn judge(got: &[Answer], hot: usize, expect: Expect, canary: Canary) -> Result<(
         Expect::Refused => is_refused(got),
         Expect::Framed(wanted) => is_framed(got, wanted),
         Expect::Either(wanted) => is_refused(got) || is_framed(got, wanted),
-        // actix-http goes on behind it: see `Heads`.
-        Expect::Last(wanted) => statuses(got).starts_with(wanted),
+        Expect::Last(wanted) if edge == Heads::Kept => statuses(got) == wanted,
+        // actix-http reads on behind it, and what it finds there is turned away: see `Heads`.
+        Expect::Last(wanted) | Expect::LastThere(wanted) => {
+            let more = seen[hot..].strip_prefix(wanted);
+            more.is_some_and(|more| canary == Canary::Next || more.iter().all(|status| *status == 400))
+        }
         Expect::Endless(most) => got.is_empty() || is_refused(got) || statuses(got) == most,
     };
     if fits { Ok(()) } else { Err(format!("{expect:?}, and got {seen:?}")) }
