@@ -11,17 +11,12 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::process::{Process, eventually, until};
+use super::process::{Process, eventually, pinned, until};
 use super::proxy::{Door, Link};
 
 /// The pinned server; `tests/nats-server` fetches it once.
 pub(crate) fn binary() -> &'static Path {
-    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats-server");
-        let told = Command::new(&script).stderr(Stdio::inherit()).output().expect("tests/nats-server runs");
-        assert!(told.status.success(), "tests/nats-server says above what is missing");
-        PathBuf::from(String::from_utf8(told.stdout).expect("a path").trim())
-    });
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| pinned("nats-server"));
     &BINARY
 }
 

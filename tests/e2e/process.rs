@@ -1,7 +1,8 @@
 //! A child process of a test: killed, stopped, paused and waited for by its id. Nothing that a test did not start is
 //! ever touched, and everything it started ends with it.
 
-use std::process::{Child, ChildStdout, Command};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take. Generous: machines of continuous integration are slow.
@@ -70,6 +71,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Where a pinned program is, by the script in `tests/` that fetches it once. A test that wants it fails without it.
+#[track_caller]
+pub(crate) fn pinned(script: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let told = Command::new(&path).stderr(Stdio::inherit()).output().expect("the script runs");
+    assert!(told.status.success(), "tests/{script} says above what is missing");
+    PathBuf::from(String::from_utf8(told.stdout).expect("a path").trim())
 }
 
 /// Looks again and again until this is so. Panics when it takes longer than anything here should.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::stream::Stream;
-use crate::process::{Process, until};
+use crate::process::{Process, pinned, until};
 
 /// Whether the proxy reads a request's body before it sends it on (and frames it anew) or passes it on as it comes.
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +24,15 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// One in front of this node, with one connection to it that stays; `None` when this machine has no nginx.
-    pub(super) fn before(node: SocketAddr, bodies: Bodies) -> Option<Self> {
-        let program = program()?;
+    /// One in front of this node, with one connection to it that stays: the nginx that `tests/nginx` fetches once.
+    #[track_caller]
+    pub(super) fn before(node: SocketAddr, bodies: Bodies) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let at = folder.path().display().to_string();
         fs::write(folder.path().join("nginx.conf"), configuration(&at, node, bodies)).expect("a configuration");
         let log = fs::File::create(folder.path().join("said")).expect("a log file");
         let process = Process::spawn(
-            Command::new(program)
+            Command::new(pinned("nginx"))
                 .args(["-p", &at, "-c", "nginx.conf", "-e", "stderr"])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -44,7 +44,7 @@ impl Proxy {
             assert!(proxy.process.is_running(), "nginx ended: {said}");
             std::os::unix::net::UnixStream::connect(proxy.socket()).is_ok()
         });
-        Some(proxy)
+        proxy
     }
 
     fn socket(&self) -> PathBuf {
@@ -60,12 +60,6 @@ impl Proxy {
     pub(super) fn connect(&self) -> Stream {
         Stream::to_file(&self.socket())
     }
-}
-
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).map(|folder| folder.join("nginx")).find(|program| program.is_file())
 }
 
 /// In the foreground and without a master, so that ending the process that was started ends all of it.
