@@ -6,7 +6,7 @@
 /// What may come of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// One 4xx or 5xx, and the end of the connection.
+    /// One refusal (`smuggling::REFUSALS`), and the end of the connection.
     Refused,
     /// Answers with these statuses, and the connection goes on with what follows, unless the last answer says otherwise.
     Framed(&'static [u16]),
