@@ -10,7 +10,7 @@
 
 mod asks;
 mod connection;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod head;
 mod memo;
