@@ -90,7 +90,7 @@ fn ranges(c: &Config, must: &mut Must<'_>) {
 fn durations(c: &Config, must: &mut Must<'_>) {
     must(c.http.gather <= Duration::from_secs(1), "http.gather", "must be at most 1s");
     let day = Duration::from_secs(24 * 3600);
-    let bounded: [(Duration, &str); 30] = [
+    let bounded: [(Duration, &str); 31] = [
         (c.cluster.lease, "cluster.lease"),
         (c.cluster.owner_wait, "cluster.owner_wait"),
         (c.cluster.snapshot_interval, "cluster.snapshot_interval"),
@@ -98,6 +98,7 @@ fn durations(c: &Config, must: &mut Must<'_>) {
         (c.http.keep_alive, "http.keep_alive"),
         (c.http.head_timeout, "http.head_timeout"),
         (c.http.body_timeout, "http.body_timeout"),
+        (c.http.answer_timeout, "http.answer_timeout"),
         (c.http.wait_max, "http.wait_max"),
         (c.live.counts_interval, "live.counts_interval"),
         (c.live.idle_timeout, "live.idle_timeout"),

@@ -109,6 +109,8 @@ section! {
         head_timeout: Duration,
         /// Time for a request's body.
         body_timeout: Duration,
+        /// Time for a client to take what waits for it.
+        answer_timeout: Duration,
         /// Largest body.
         body_max: ByteSize,
         /// Largest request line and headers together.

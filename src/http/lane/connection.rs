@@ -14,13 +14,13 @@ use actix_web::ResponseError;
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::live::{Over, Socket, UNREAD_MAX};
+use super::super::live::{Over, Socket};
 use super::super::problem::{Code, Problem};
 use super::super::request_id::{self, REQUEST_ID};
 use super::head::Method;
 use super::pipeline::{Left, Pipeline, Stop};
 use super::slow::{Home, Lent, Loan, Returned, Term};
-use super::watch::Watch;
+use super::watch::{Pace, Watch, forget_unsent};
 use super::{Answering, BrokenOff, Worker, write};
 
 /// How long what a client still sends is read after its last answer, so that it is not reset before it has read that.
@@ -34,6 +34,7 @@ pub(super) struct Connection {
     stream: Option<TcpStream>,
     /// Answered and not taken by the system yet.
     unsent: Vec<u8>,
+    pace: Pace,
     pipeline: Pipeline,
     phase: Phase,
     waiting: Waiting,
@@ -87,6 +88,7 @@ impl Connection {
             peer,
             stream: Some(stream),
             unsent: Vec::new(),
+            pace: Pace::default(),
             pipeline,
             phase: Phase::Lane,
             waiting: Waiting::First,
@@ -95,12 +97,8 @@ impl Connection {
     }
 
     fn serve(&mut self, cx: &mut Context<'_>) -> io::Result<Next> {
-        if !self.unsent.is_empty() {
-            let unsent = std::mem::take(&mut self.unsent);
-            self.send(cx, &unsent)?;
-            if !self.unsent.is_empty() {
-                return Ok(self.wait(Waiting::Reader));
-            }
+        if self.is_behind(cx)? {
+            return Ok(self.wait(Waiting::Reader));
         }
         if self.pipeline.advance(cx).is_pending() {
             return Ok(self.wait(Waiting::Nothing));
@@ -178,14 +176,22 @@ impl Connection {
         Next::Go
     }
 
+    /// Sends what is left of earlier answers; whether some still is.
+    fn is_behind(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let unsent = std::mem::take(&mut self.unsent);
+        self.send(cx, &unsent)?;
+        Ok(!self.unsent.is_empty())
+    }
+
     fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
-            match Pin::new(stream).poll_write(cx, bytes) {
-                Poll::Ready(count) => bytes = &bytes[count?..],
-                Poll::Pending => break,
+            let Poll::Ready(count) = Pin::new(stream).poll_write(cx, bytes) else { break };
+            let count = count?;
+            bytes = &bytes[count..];
+            if self.pace.took(count, bytes.is_empty()) {
+                self.waiting = Waiting::Nothing;
             }
-            self.waiting = Waiting::Nothing;
         }
         self.unsent.extend_from_slice(bytes);
         Ok(())
@@ -248,11 +254,12 @@ impl Connection {
 
     /// Reads what the client still sends and forgets it, until it ends or the time is over.
     fn see_off(&mut self, cx: &mut Context<'_>) -> io::Result<Next> {
-        let unsent = std::mem::take(&mut self.unsent);
-        self.send(cx, &unsent)?;
+        if self.is_behind(cx)? {
+            return Ok(self.wait(Waiting::Reader));
+        }
         let is_over = self.waiting == Waiting::End && self.worker.watches.is_over(&self.watch);
         let Some(stream) = self.stream.as_mut().filter(|_| !is_over) else { return Ok(Next::End) };
-        if self.unsent.is_empty() && Pin::new(&mut *stream).poll_shutdown(cx)?.is_pending() {
+        if Pin::new(&mut *stream).poll_shutdown(cx)?.is_pending() {
             return Ok(self.wait(Waiting::End));
         }
         let mut buffer = self.worker.received.take();
@@ -269,8 +276,11 @@ impl Connection {
     /// Waits for something; its deadline counts from the moment when that began.
     fn wait(&mut self, waiting: Waiting) -> Next {
         if self.waiting == waiting && waiting != Waiting::Nothing {
-            let is_over = self.worker.watches.is_over(&self.watch);
-            return if is_over && waiting == Waiting::Reader { Next::End } else { Next::Wait };
+            if waiting != Waiting::Reader || !self.worker.watches.is_over(&self.watch) {
+                return Next::Wait;
+            }
+            self.stream.iter().for_each(forget_unsent);
+            return Next::End;
         }
         self.waiting = waiting;
         let limits = self.worker.limits();
@@ -280,7 +290,7 @@ impl Connection {
             Waiting::First | Waiting::Head => limits.head_timeout,
             Waiting::Idle => limits.keep_alive,
             Waiting::Body => limits.body_timeout,
-            Waiting::Reader => UNREAD_MAX,
+            Waiting::Reader => limits.answer_timeout,
             Waiting::End => LINGER,
         };
         self.worker.watches.allow(&self.watch, time);

@@ -22,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::live::{Handover, Socket};
 use super::head;
-use super::watch::{Watch, Watches};
-use crate::config::Config;
+use super::watch::{Pace, Watch, Watches, forget_unsent};
+use crate::config::{self, Config};
 
 /// Longest head of an answer that is looked at for `connection: close`.
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
@@ -70,16 +70,21 @@ pub(super) struct Loan {
     handover: Option<Handover>,
 }
 
-/// The deadline of a connection that is given away: the begin of an answer must follow on what was heard, and something on
-/// that. The loan of one request has none: its head is there, and whoever reads its body gives that a time.
+/// The deadlines of a connection that is lent. On one that is given away the begin of an answer must follow on what was heard,
+/// and something on that. The loan of one request has no such time: its head is there, and whoever reads its body gives that
+/// one. What is answered must be taken at a [`Pace`].
 pub(super) struct Term {
     watches: Rc<Watches>,
     watch: Rc<Watch>,
     /// More than an ordinary request takes until its answer begins, and than a WebSocket is silent.
     longest: Duration,
     keep_alive: Duration,
+    answer_timeout: Duration,
+    pace: Pace,
     /// Whether something was heard since something was said.
     is_asked: bool,
+    /// Whether the client must take something before more can be said.
+    is_behind: bool,
 }
 
 impl Term {
@@ -94,21 +99,33 @@ impl Term {
                 (http.head_timeout + http.body_timeout + waiting).max(config.live.idle_timeout)
             }
         };
-        let mut term = Self { watches, watch, longest, keep_alive: http.keep_alive, is_asked: false };
+        let config::Http { keep_alive, answer_timeout, .. } = *http;
+        let (pace, is_asked, is_behind) = (Pace::default(), false, false);
+        let mut term = Self { watches, watch, longest, keep_alive, answer_timeout, pace, is_asked, is_behind };
         term.heard();
         term
     }
 
     fn heard(&mut self) {
-        if !std::mem::replace(&mut self.is_asked, true) {
+        if !std::mem::replace(&mut self.is_asked, true) && !self.is_behind {
             self.watches.allow(&self.watch, self.longest);
         }
     }
 
     /// What was heard with the question before may be all that comes of the next.
-    fn said(&mut self) {
+    fn said(&mut self, count: usize, is_all: bool) {
         self.is_asked = false;
-        self.watches.allow(&self.watch, self.longest.saturating_add(self.keep_alive));
+        self.is_behind &= !self.pace.took(count, is_all);
+        if !self.is_behind {
+            self.watches.allow(&self.watch, self.longest.saturating_add(self.keep_alive));
+        }
+    }
+
+    /// Nothing more can be said until the client takes something.
+    fn fell_behind(&mut self) {
+        if !std::mem::replace(&mut self.is_behind, true) {
+            self.watches.allow(&self.watch, self.answer_timeout);
+        }
     }
 }
 
@@ -251,8 +268,12 @@ impl AsyncRead for Loan {
 impl AsyncWrite for Loan {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let count = std::task::ready!(this.open()?.poll_write(cx, bytes))?;
-        this.term.said();
+        let Poll::Ready(count) = this.open()?.poll_write(cx, bytes) else {
+            this.term.fell_behind();
+            return Poll::Pending;
+        };
+        let count = count?;
+        this.term.said(count, count == bytes.len());
         this.note(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
@@ -274,6 +295,9 @@ impl AsyncWrite for Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
+        if self.term.is_behind {
+            self.stream.iter().for_each(forget_unsent);
+        }
         let (Lent::Request(_) | Lent::Last(_)) = self.lent else { return };
         let Some(stream) = self.stream.take() else { return };
         let rest = self.received.split_off(self.read);

@@ -1,4 +1,4 @@
-//! A thousand connections that hardly move: heads and bodies a byte a tick, answers that nobody reads. Whoever is honest
+//! A thousand connections that hardly move: heads and bodies a byte a tick, answers read a byte a tick. Whoever is honest
 //! goes on as before, and who is slow is ended by the deadlines of the configuration, on later requests as on the first.
 
 use std::io::{ErrorKind, Read, Write};
@@ -6,18 +6,27 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::LANES;
+use super::{Heads, LANES, heads};
 use crate::client::{Client, small_event, token};
 use crate::process::{PATIENCE, until};
 use crate::server::Server;
 
 const SLOW: usize = 1000;
+/// Of each kind that is slow to read: more would only fill the kernel's memory.
+const READERS: usize = 4;
+/// Answers that a reader asks for: with a hall of so many seats, more bytes than the kernel takes off the server's hands.
+const ANSWERS: usize = 1200;
 /// Time between two bytes.
 const TICK: Duration = Duration::from_millis(500);
 /// How long honest buyers are watched, before and during.
 const WATCHED: Duration = Duration::from_secs(2);
+/// How often during at most, because other tests run at the same time.
+const ATTEMPTS: usize = 3;
+/// What honest requests of a debug build may take on two busy cores whoever else is there: less is not told from noise.
+const NOISE: Duration = Duration::from_millis(10);
 
 /// What a slow client is slow with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +39,39 @@ enum Kind {
     ColdBody,
     /// Takes a byte a tick of answers that fill every buffer.
     Reading,
+    /// The same of answers of actix-web on a connection that is lent for each.
+    ColdReading,
+    /// The same on a connection that was given away.
+    GivenReading,
 }
 
-/// Without the lane the head of a later request has no deadline: actix-http has one for the first only.
+/// Without the lane the head of a later request has no deadline, as actix-http has one for the first only, and a client that
+/// reads at all is waited for.
 fn kinds(lane: &[&str]) -> &'static [Kind] {
-    use Kind::{ColdBody, Head, HeadAfterCold, HeadAfterHot, HotBody, HotBodyAfterHot, Reading};
-    match lane.contains(&"http.fast_lane=true") {
-        true => &[Head, HeadAfterHot, HeadAfterCold, HotBody, HotBodyAfterHot, ColdBody, Reading],
-        false => &[Head, HotBody, HotBodyAfterHot, ColdBody, Reading],
+    use Kind::{
+        ColdBody, ColdReading, GivenReading, Head, HeadAfterCold, HeadAfterHot, HotBody, HotBodyAfterHot, Reading,
+    };
+    match heads(lane) {
+        Heads::Kept => {
+            &[Head, HeadAfterHot, HeadAfterCold, HotBody, HotBodyAfterHot, ColdBody, Reading, ColdReading, GivenReading]
+        }
+        Heads::Forgotten => &[Head, HotBody, HotBodyAfterHot, ColdBody, Reading],
     }
 }
 
 impl Kind {
+    fn reads(self) -> bool {
+        matches!(self, Self::Reading | Self::ColdReading | Self::GivenReading)
+    }
+
     /// What is sent at once, before it gets slow.
     fn opening(self, customer: &str, organizer: &str) -> String {
         const HOT: &str = "GET /v1/events/hall/availability HTTP/1.1\r\nHost: x\r\n\r\n";
         const COLD: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
         const HEAD: &str = "GET /v1/events/hall HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+        let seats = |headers: &str, body: &str| {
+            format!("GET /v1/events/hall/blocks/S/seats HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}").repeat(ANSWERS)
+        };
         let post = |path: &str, bearer: &str| {
             let fields = "Content-Type: application/json\r\nContent-Length: 5000\r\n";
             format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\n{fields}\r\n{{")
@@ -58,7 +83,9 @@ impl Kind {
             Self::HotBody => post("/v1/events/hall/holds", customer),
             Self::HotBodyAfterHot => HOT.to_owned() + &post("/v1/events/hall/holds", customer),
             Self::ColdBody => post("/v1/events", organizer),
-            Self::Reading => "GET /v1/events/hall/blocks/S/seats HTTP/1.1\r\nHost: x\r\n\r\n".repeat(60),
+            Self::Reading => seats("", ""),
+            Self::ColdReading => seats("Origin: https://x\r\n", ""),
+            Self::GivenReading => seats("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
         }
     }
 }
@@ -78,7 +105,7 @@ enum Life {
 impl Slow {
     fn open(to: SocketAddr, kind: Kind, opening: &str) -> Self {
         let mut stream = TcpStream::connect(to).expect("a connection");
-        if kind == Kind::Reading {
+        if kind.reads() {
             rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 2048).expect("a small buffer");
         }
         stream.write_all(opening.as_bytes()).expect("the first bytes fit");
@@ -88,15 +115,19 @@ impl Slow {
 
     /// One byte more.
     fn tick(&mut self) -> Life {
+        // What came before a reset can still be read, for hours at this pace.
+        if self.stream.take_error().expect("its state").is_some() {
+            return Life::Ended;
+        }
         let mut space = [0; 4096];
-        let most = if self.kind == Kind::Reading { 1 } else { space.len() };
+        let most = if self.kind.reads() { 1 } else { space.len() };
         match self.stream.read(&mut space[..most]) {
             Ok(0) => return Life::Ended,
             Ok(read) => self.heard.extend_from_slice(&space[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return Life::Ended,
         }
-        if self.kind == Kind::Reading {
+        if self.kind.reads() {
             return Life::Going;
         }
         if self.has_timed_out() {
@@ -116,9 +147,7 @@ impl Slow {
 
 /// All of them.
 struct Crowd {
-    to: SocketAddr,
     slow: Vec<Slow>,
-    openings: Vec<(Kind, String)>,
     timed_out: Vec<Kind>,
 }
 
@@ -127,11 +156,10 @@ impl Crowd {
         let customer = token("sloth");
         let openings: Vec<(Kind, String)> =
             kinds.iter().map(|kind| (*kind, kind.opening(&customer, organizer))).collect();
-        let slow = (0..affordable()).map(|nth| {
-            let (kind, opening) = &openings[nth % openings.len()];
-            Slow::open(to, *kind, opening)
-        });
-        Self { to, slow: slow.collect(), openings, timed_out: Vec::new() }
+        let (readers, others): (Vec<_>, Vec<_>) = openings.iter().partition(|(kind, _)| kind.reads());
+        let everybody = readers.iter().cycle().take(READERS * readers.len()).chain(others.iter().cycle());
+        let slow = everybody.take(SLOW).map(|(kind, opening)| Slow::open(to, *kind, opening));
+        Self { slow: slow.collect(), timed_out: Vec::new() }
     }
 
     /// A byte for each. Who was ended is gone.
@@ -148,44 +176,40 @@ impl Crowd {
         });
     }
 
-    /// As many as before, each kind in turn.
-    fn refill(&mut self) {
-        for nth in self.slow.len()..affordable() {
-            let (kind, opening) = &self.openings[nth % self.openings.len()];
-            self.slow.push(Slow::open(self.to, *kind, opening));
-        }
-    }
-
     /// Until honest buyers have been watched: a thousand slow ones all the time.
     fn keep_up(&mut self, watched: &AtomicBool) {
         let start = Instant::now();
         while !watched.load(Ordering::Acquire) && start.elapsed() < PATIENCE {
             let began = Instant::now();
             self.tick();
-            self.refill();
             std::thread::sleep(TICK.saturating_sub(began.elapsed()));
         }
     }
 
-    /// Goes on being slow until the server has ended everybody but the readers.
-    fn see_end(&mut self) {
+    /// Goes on being slow until the server has ended everybody whom it ends.
+    fn see_end(&mut self, ends_readers: bool) {
         let mut last = Instant::now();
         until("every slow client is ended", || {
             if last.elapsed() >= TICK {
                 last = Instant::now();
                 self.tick();
             }
-            self.slow.iter().all(|one| one.kind == Kind::Reading)
+            self.slow.iter().all(|one| one.kind.reads() && !ends_readers)
         });
     }
 }
 
-/// As many as a quarter of the open files that this process may have: it and its server need one each.
-fn affordable() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").expect("limits");
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("open files");
-    let soft = line.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(usize::MAX);
-    SLOW.min(soft / 4)
+/// Lets this process and the nodes that it starts from now on have as many open files as they may.
+fn allow_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("what is allowed");
+}
+
+/// The sockets that it has open, a few of its own among them.
+fn sockets(server: &Server) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("its open files");
+    let targets = files.flatten().flat_map(|file| std::fs::read_link(file.path()));
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// 99 of 100 honest requests take at most this long: reads and holds in turn, all of them answered well.
@@ -217,8 +241,11 @@ fn buy(buyer: &Client) -> Vec<Duration> {
 #[test]
 fn a_thousand_slow_clients_hinder_nobody_and_are_ended() {
     for lane in LANES {
-        // Longer than a loaded machine keeps an honest request waiting, and short enough to see all ends.
-        let settings = ["http.head_timeout=4s", "http.body_timeout=4s", "http.keep_alive=4s"];
+        allow_open_files();
+        // Longer than honest buyers are watched, and short enough to see all ends.
+        let settings =
+            ["head_timeout", "body_timeout", "answer_timeout", "keep_alive"].map(|key| format!("http.{key}=15s"));
+        let settings = settings.each_ref().map(String::as_str);
         let server = Server::start_with(&[lane, &settings].concat());
         let mut hall = small_event("hall");
         hall["rules"]["max_per_customer"] = json!(null);
@@ -226,19 +253,27 @@ fn a_thousand_slow_clients_hinder_nobody_and_are_ended() {
         hall["blocks"][0] = json!({"id": "S", "kind": "seated", "price": 1, "rows": 200, "seats_per_row": 100});
         server.organizer().post("/v1/events", &hall).expect(201);
         let before = honest(&server);
+        let most = 2 * before.max(NOISE);
         let kinds = kinds(lane);
         let mut crowd = Crowd::open(server.listen(), kinds, server.organizer_key());
+        until("all of them are let in", || sockets(&server) >= SLOW);
+        let has_lane = heads(lane) == Heads::Kept;
+        let attempts = if has_lane { ATTEMPTS } else { 1 };
         let watched = AtomicBool::new(false);
-        let during = std::thread::scope(|scope| {
+        let is_good = std::thread::scope(|scope| {
             let crowd = scope.spawn(|| crowd.keep_up(&watched));
-            let during = honest(&server);
+            let mut attempts = (0..attempts).map(|_| honest(&server)).inspect(|during| {
+                eprintln!("{lane:?}: honest p99 {before:?} before, {during:?} with {SLOW} slow ones");
+            });
+            let is_good = attempts.any(|during| during <= most);
             watched.store(true, Ordering::Release);
             crowd.join().expect("the crowd");
-            during
+            is_good
         });
-        crowd.see_end();
-        eprintln!("{lane:?}: honest p99 {before:?} before, {during:?} with {} slow ones", affordable());
-        for kind in kinds.iter().filter(|kind| **kind != Kind::Reading) {
+        assert_eq!(crowd.slow.len(), SLOW, "some were ended before their time");
+        assert!(is_good || !has_lane, "slow clients make honest ones slow: {ATTEMPTS} times more than {most:?}");
+        crowd.see_end(has_lane);
+        for kind in kinds.iter().filter(|kind| !kind.reads()) {
             assert!(crowd.timed_out.contains(kind), "{lane:?}: {kind:?} was never answered 408");
         }
         let held = server.organizer().get("/v1/events/hall/audit").expect(200);
