@@ -2,9 +2,9 @@
 //!
 //! Owns finding the owner and saying what became of an ask. Nothing above this module knows where an owner lives: on one
 //! node every owner is local, in a cluster [`crate::cluster`] knows the way. It decides nothing: machines do. See
-//! [`crate::runtime`] for how they run, and [`Desk`] for a thread that serves many who each ask one thing at a time.
+//! [`crate::runtime`] for how they run, and [`Bundler`] for a thread that serves many who each ask one thing at a time.
 
-mod desk;
+mod bundler;
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use actors::message::Message;
 use crate::cluster::Cluster;
 pub use crate::runtime::{Answered, Answers, Ask, Failure, Found, Outcome, ShardView, View};
 use crate::runtime::{Router, Runtime};
-pub use desk::{Asking, Desk};
+pub use bundler::{Asking, Bundler};
 
 /// A handle to every machine of the deployment. Cheap to clone, usable from any thread.
 #[derive(Clone)]

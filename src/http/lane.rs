@@ -45,7 +45,7 @@ use super::live;
 use super::meter::Meter;
 use super::{Sizes, State};
 use crate::config;
-use crate::dispatch::Desk;
+use crate::dispatch::Bundler;
 use asks::Ask;
 use connection::Connection;
 use head::{Head, Method};
@@ -71,7 +71,7 @@ struct Worker {
     meter: Meter,
     reads: reads::Counters,
     asks: asks::Counters,
-    desk: Rc<Desk>,
+    bundler: Rc<Bundler>,
     /// Whether answers differ by the origin of a page.
     tells_origins: bool,
     date: Date,
@@ -101,7 +101,7 @@ impl Worker {
                 order: of("post", "/v1/orders"),
                 show: of("get", "/v1/orders/{order}"),
             },
-            desk: Desk::new(state.dispatch.clone()),
+            bundler: Bundler::new(state.dispatch.clone()),
             tells_origins: !state.config.http.cors_origins.is_empty(),
             date: Date::new(),
             memo: RefCell::new(Memo::new()),
@@ -192,7 +192,7 @@ where
                     .await?;
                 let worker = Rc::new(Worker::new(state, slow_way(Rc::new(service))));
                 actix_web::rt::spawn(keep_time(worker.clone()));
-                actix_web::rt::spawn(worker.desk.clone().run());
+                actix_web::rt::spawn(worker.bundler.clone().run());
                 actix_web::rt::spawn({
                     let worker = worker.clone();
                     async move {

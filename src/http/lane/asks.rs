@@ -2,7 +2,7 @@
 //!
 //! Owns the order of the checks, which is that of the slow way: address, caller, customer, body; and in which order what is
 //! asked on one connection reaches the machines. What is asked and how the answer looks is in [`super::super::holds`] and
-//! [`super::super::orders`]; how asks travel together is in [`crate::dispatch::Desk`].
+//! [`super::super::orders`]; how asks travel together is in [`crate::dispatch::Bundler`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -63,7 +63,7 @@ impl Counters {
 }
 
 /// A request whose answer is on its way.
-pub(super) struct Turn {
+pub(super) struct Exchange {
     what: What,
     id: SmallVec<[u8; MADE_LENGTH]>,
     started: Instant,
@@ -73,7 +73,7 @@ pub(super) struct Turn {
     stage: Stage,
 }
 
-/// What a turn is about, without its connection's buffer.
+/// What an exchange is about, without its connection's buffer.
 enum What {
     Hold(CompactString),
     Order,
@@ -83,7 +83,7 @@ enum What {
 type Ended = Result<Success, Problem>;
 type Under<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 
-/// How far a turn is.
+/// How far it is.
 enum Stage {
     /// A block was asked for a hold.
     Holding(Place, Asking),
@@ -122,8 +122,8 @@ struct Sent<'a> {
     body: &'a [u8],
 }
 
-/// Begins to answer an ask. [`Turn::advance`] does the rest.
-pub(super) fn begin(worker: &Rc<Worker>, address: IpAddr, ask: Ask<'_>, head: &Head<'_>, body: &[u8]) -> Turn {
+/// Begins to answer an ask. [`Exchange::advance`] does the rest.
+pub(super) fn begin(worker: &Rc<Worker>, address: IpAddr, ask: Ask<'_>, head: &Head<'_>, body: &[u8]) -> Exchange {
     let (started, in_flight) = (Instant::now(), worker.meter.begin());
     let what = match ask {
         Ask::Hold(event) => What::Hold(event.into()),
@@ -135,7 +135,7 @@ pub(super) fn begin(worker: &Rc<Worker>, address: IpAddr, ask: Ask<'_>, head: &H
     let mut left = None;
     let begun = survive(&what, || first_stage(worker, address, &Sent { ask, head, body }, &mut left));
     let stage = begun.unwrap_or_else(|problem| Stage::Ended(Err(problem)));
-    Turn { what, id, started, _in_flight: in_flight, left, stage }
+    Exchange { what, id, started, _in_flight: in_flight, left, stage }
 }
 
 fn first_stage(
@@ -156,13 +156,13 @@ fn first_stage(
             let buyer = buyer(worker, address, authorization, left)?;
             match holds::plan(state, &worker.meter, event, &buyer, sent.posted()?)? {
                 holds::Plan::In(place, asked) => {
-                    let asking = worker.desk.ask(Address::Block(place.at.clone()), asked);
+                    let asking = worker.bundler.ask(Address::Block(place.at.clone()), asked);
                     Ok(Stage::Holding(place, asking))
                 }
                 holds::Plan::Over(search) => Ok(searching(worker, search)),
                 holds::Plan::Under(seek) => {
                     let (worker, (desk, asked)) = (worker.clone(), seek.ask());
-                    let asking = worker.desk.ask(desk, asked);
+                    let asking = worker.bundler.ask(desk, asked);
                     Ok(Stage::Seeking(Box::pin(async move {
                         seek.follow(&worker.state, &worker.meter, asking.await).await
                     })))
@@ -173,7 +173,7 @@ fn first_stage(
             let buyer = buyer(worker, address, authorization, left)?;
             let (worker, posted) = (worker.clone(), sent.posted()?);
             Ok(Stage::Gathering(Box::pin(async move {
-                orders::gather(&worker.state, &buyer, posted, |to, asked| worker.desk.ask(to, asked)).await
+                orders::gather(&worker.state, &buyer, posted, |to, asked| worker.bundler.ask(to, asked)).await
             })))
         }
     }
@@ -181,7 +181,7 @@ fn first_stage(
 
 fn searching(worker: &Worker, mut search: holds::Search) -> Stage {
     match search.step(&worker.state, &worker.meter, None) {
-        holds::Step::Ask(to, asked) => Stage::Searching(search, worker.desk.ask(to, asked)),
+        holds::Step::Ask(to, asked) => Stage::Searching(search, worker.bundler.ask(to, asked)),
         holds::Step::Ended(made) => Stage::Ended(made),
     }
 }
@@ -211,8 +211,8 @@ impl Sent<'_> {
     }
 }
 
-impl Turn {
-    /// Goes on as far as is possible now. All turns of a connection are to be advanced in the order of its requests.
+impl Exchange {
+    /// Goes on as far as is possible now. All of a connection are to be advanced in the order of its requests.
     pub(super) fn advance(&mut self, worker: &Worker, cx: &mut Context<'_>, desks: &mut Desks) {
         while let Poll::Ready(Some(stage)) = self.next(worker, cx, *desks) {
             self.stage = stage;
@@ -235,7 +235,7 @@ impl Turn {
                 let step = || Ok(search.step(state, &worker.meter, Some(outcome)));
                 match survive(what, step).unwrap_or_else(|problem| holds::Step::Ended(Err(problem))) {
                     holds::Step::Ask(to, asked) => {
-                        *asking = worker.desk.ask(to, asked);
+                        *asking = worker.bundler.ask(to, asked);
                         return self.next(worker, cx, desks);
                     }
                     holds::Step::Ended(made) => Stage::Ended(made),
@@ -247,7 +247,7 @@ impl Turn {
                 Err(problem) => Stage::Ended(Err(problem)),
             },
             Stage::Due(about, ask) => match ask.take_if(|_| desks == Desks::Open) {
-                Some((desk, asked)) => Stage::AtDesk(*about, worker.desk.ask(desk, asked)),
+                Some((desk, asked)) => Stage::AtDesk(*about, worker.bundler.ask(desk, asked)),
                 None => return Poll::Pending,
             },
             Stage::AtDesk(about, asking) => {
@@ -265,7 +265,7 @@ impl Turn {
     pub(super) fn desks(&self, worker: &Worker) -> Desks {
         match self.stage {
             Stage::Gathering(_) | Stage::Due(..) => Desks::Closed,
-            Stage::AtDesk(..) if !worker.desk.keeps_order() => Desks::Closed,
+            Stage::AtDesk(..) if !worker.bundler.keeps_order() => Desks::Closed,
             Stage::Holding(..) | Stage::Searching(..) | Stage::Seeking(_) | Stage::AtDesk(..) | Stage::Ended(_) => {
                 Desks::Open
             }

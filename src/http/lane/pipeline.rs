@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Sleep, sleep};
 
-use super::asks::{self, Ask, Desks, Turn};
+use super::asks::{self, Ask, Desks, Exchange};
 use super::head::{self, Head};
 use super::reads::Batch;
 use super::slow::Lent;
@@ -21,7 +21,7 @@ use super::{Hot, Worker, hot};
 use crate::telemetry::RouteMetrics;
 
 /// Asks of one connection under way at a time.
-const TURNS_MAX: usize = 16;
+const EXCHANGES_MAX: usize = 16;
 /// Largest body that the lane waits for itself.
 const BODY_MAX: usize = 16 * 1024;
 /// Bytes of answers after which they are sent before more is answered.
@@ -36,7 +36,7 @@ pub(super) struct Pipeline {
     /// Received and not answered yet.
     rest: Vec<u8>,
     /// Asks under way, in the order of their requests.
-    turns: VecDeque<(Place, Turn)>,
+    exchanges: VecDeque<(Place, Exchange)>,
     /// Bytes of requests that the lane answered so far.
     answered: u64,
     /// The same of those among which every ask has begun; between two calls not less.
@@ -78,13 +78,13 @@ pub(super) enum Left {
 
 impl Pipeline {
     pub(super) fn new(worker: Rc<Worker>, address: IpAddr) -> Self {
-        let (rest, held, turns) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { worker, address, rest, turns, answered: 0, begun: 0, held, patience: None }
+        let (rest, held, exchanges) = (Vec::new(), Vec::new(), VecDeque::new());
+        Self { worker, address, rest, exchanges, answered: 0, begun: 0, held, patience: None }
     }
 
     /// Whether no ask is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.turns.is_empty()
+        self.exchanges.is_empty()
     }
 
     /// What was received and not answered goes elsewhere, or comes back from there.
@@ -105,11 +105,11 @@ impl Pipeline {
     /// Goes on with what is under way. Ready unless that is all that can be done for now.
     pub(super) fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut desks = Desks::Open;
-        self.turns.iter_mut().for_each(|(_, turn)| turn.advance(&self.worker, cx, &mut desks));
-        let first_ended = self.turns.front().is_some_and(|(_, turn)| turn.is_ended());
+        self.exchanges.iter_mut().for_each(|(_, exchange)| exchange.advance(&self.worker, cx, &mut desks));
+        let first_ended = self.exchanges.front().is_some_and(|(_, exchange)| exchange.is_ended());
         let has_answers = first_ended || !self.held.is_empty();
         let gather = self.worker.limits().gather;
-        if gather.is_zero() || !has_answers || self.turns.iter().all(|(_, turn)| turn.is_ended()) {
+        if gather.is_zero() || !has_answers || self.exchanges.iter().all(|(_, exchange)| exchange.is_ended()) {
             return Poll::Ready(());
         }
         self.patience.get_or_insert_with(|| Box::pin(sleep(gather))).as_mut().poll(cx)
@@ -128,9 +128,9 @@ impl Pipeline {
             rest.drain(..used);
             self.rest = rest;
         }
-        if self.turns.is_empty() {
+        if self.exchanges.is_empty() {
             // A connection that waits for nothing keeps no room for it.
-            self.turns = VecDeque::new();
+            self.exchanges = VecDeque::new();
         }
         stop
     }
@@ -144,7 +144,7 @@ impl Pipeline {
     /// Keeps answers for later, and the room that they are in, if asks that came with them are under way. None waits twice.
     pub(super) fn keeps_for_later(&mut self, answers: &mut Vec<u8>) -> bool {
         let may_wait = self.patience.take().is_none() && !self.worker.limits().gather.is_zero();
-        let keeps = may_wait && !self.turns.is_empty() && answers.len() <= HELD_MAX;
+        let keeps = may_wait && !self.exchanges.is_empty() && answers.len() <= HELD_MAX;
         if keeps && !answers.is_empty() {
             self.held = std::mem::take(answers);
         }
@@ -180,15 +180,15 @@ impl Pipeline {
         if out.len() > OUT_MAX {
             return Err(Stop::Blocked);
         }
-        if let Some((place, turn)) = self.turns.front()
+        if let Some((place, exchange)) = self.exchanges.front()
             && place.at == self.answered
         {
             let length = place.length;
-            if turn.write(&self.worker, out).is_pending() {
+            if exchange.write(&self.worker, out).is_pending() {
                 self.begin_all(cx, bytes);
                 return Err(Stop::Blocked);
             }
-            self.turns.pop_front();
+            self.exchanges.pop_front();
             return Ok(length);
         }
         if bytes.is_empty() {
@@ -227,7 +227,7 @@ impl Pipeline {
 
     /// Begins every ask behind the one that these bytes begin with, up to a request that is not the lane's or not there yet.
     fn begin_all(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
-        while self.turns.len() < TURNS_MAX
+        while self.exchanges.len() < EXCHANGES_MAX
             && let Some(length) = self.begin_next(cx, &bytes[(self.begun - self.answered) as usize..])
         {
             self.begun += length as u64;
@@ -251,11 +251,11 @@ impl Pipeline {
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, at: u64, ask: Ask<'_>, head: &Head<'_>, request: &[u8]) {
-        let mut turn = asks::begin(&self.worker, self.address, ask, head, &request[head.length..]);
-        let is_closed = self.turns.iter().any(|(_, turn)| turn.desks(&self.worker) == Desks::Closed);
+        let mut exchange = asks::begin(&self.worker, self.address, ask, head, &request[head.length..]);
+        let is_closed = self.exchanges.iter().any(|(_, exchange)| exchange.desks(&self.worker) == Desks::Closed);
         let mut desks = if is_closed { Desks::Closed } else { Desks::Open };
-        turn.advance(&self.worker, cx, &mut desks);
-        self.turns.push_back((Place { at, length: request.len() }, turn));
+        exchange.advance(&self.worker, cx, &mut desks);
+        self.exchanges.push_back((Place { at, length: request.len() }, exchange));
     }
 
     /// What the lane answers itself.

@@ -1,4 +1,4 @@
-//! The desk of one thread: asks that its tasks make one by one leave together, and their answers come back together.
+//! The bundler of one thread: asks that its tasks make one by one leave together, and their answers come back together.
 //!
 //! Owns the way from a ticket to the task that waits for its answer. What has gathered goes out in one
 //! [`Dispatch::submit`] when the tasks that were ready have had their turn; what comes back is taken in one go, and each
@@ -23,7 +23,7 @@ use super::{Answered, Answers, Ask, Dispatch, Outcome};
 const TOGETHER_MAX: usize = 128;
 
 /// See the module's charter.
-pub struct Desk {
+pub struct Bundler {
     /// Sends them on their way.
     submit: Box<Submit>,
     keeps_order: bool,
@@ -54,8 +54,8 @@ enum Place {
     Forgotten,
 }
 
-impl Desk {
-    /// A desk whose asks go this way. Nothing goes before it [runs](Desk::run).
+impl Bundler {
+    /// A bundler whose asks go this way. Nothing goes before it [runs](Bundler::run).
     #[must_use]
     pub fn new(dispatch: Dispatch) -> Rc<Self> {
         let keeps_order = dispatch.cluster().is_none();
@@ -93,11 +93,11 @@ impl Desk {
         if count >= TOGETHER_MAX {
             self.send();
         }
-        Asking { desk: self.clone(), ticket: Some(ticket) }
+        Asking { bundler: self.clone(), ticket: Some(ticket) }
     }
 
     /// Sends what is asked and hands out what is answered, for as long as the thread lives. To be spawned once, on the
-    /// thread whose desk it is.
+    /// thread whose it is.
     pub async fn run(self: Rc<Self>) {
         let mut taken = Vec::new();
         poll_fn(|context| {
@@ -149,7 +149,7 @@ impl Asks {
 
 /// An answer that is on its way. Dropped, the ask is not taken back: what is done stands.
 pub struct Asking {
-    desk: Rc<Desk>,
+    bundler: Rc<Bundler>,
     /// `None`: the answer was taken.
     ticket: Option<usize>,
 }
@@ -160,8 +160,8 @@ impl Future for Asking {
     /// Pending for ever once it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         let Some(ticket) = self.ticket else { return Poll::Pending };
-        let desk = self.desk.clone();
-        let mut asks = desk.asks.borrow_mut();
+        let bundler = self.bundler.clone();
+        let mut asks = bundler.asks.borrow_mut();
         match &mut asks.places[ticket] {
             Place::Answered(_) => {}
             Place::Waiting(Some(known)) if known.will_wake(context.waker()) => return Poll::Pending,
@@ -182,7 +182,7 @@ impl Future for Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
-        let mut asks = self.desk.asks.borrow_mut();
+        let mut asks = self.bundler.asks.borrow_mut();
         let place = &mut asks.places[ticket];
         match place {
             Place::Waiting(_) => *place = Place::Forgotten,

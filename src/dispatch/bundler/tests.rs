@@ -9,9 +9,9 @@ use actors::event;
 use super::*;
 use crate::dispatch::Failure;
 
-/// A desk whose asks are answered by hand.
+/// A bundler whose asks are answered by hand.
 struct Story {
-    desk: Rc<Desk>,
+    bundler: Rc<Bundler>,
     /// Tickets of the asks that left, by submission.
     left: Rc<RefCell<Vec<Vec<u64>>>>,
 }
@@ -35,27 +35,27 @@ impl Woken {
 impl Story {
     fn new() -> Self {
         let left = Rc::new(RefCell::new(Vec::new()));
-        let desk = Desk::of({
+        let bundler = Bundler::of({
             let left = left.clone();
             move |asks, _| left.borrow_mut().push(asks.map(|ask| ask.ticket).collect())
         });
-        Self { desk: Rc::new(desk), left }
+        Self { bundler: Rc::new(bundler), left }
     }
 
     fn ask(&self) -> Asking {
         let command = Message::Event(event::Command::Show);
-        self.desk.ask(Address::Event("concert".into()), command.into())
+        self.bundler.ask(Address::Event("concert".into()), command.into())
     }
 
-    /// The task of the desk has its turn.
+    /// The task of the bundler has its turn.
     fn run(&self, woken: &Arc<Woken>) {
         let waker = Waker::from(woken.clone());
-        let mut run = pin!(self.desk.clone().run());
+        let mut run = pin!(self.bundler.clone().run());
         assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     }
 
     fn answer(&self, ticket: u64) {
-        self.desk.answers.promise(ticket).answer(Err(Failure::Elsewhere));
+        self.bundler.answers.promise(ticket).answer(Err(Failure::Elsewhere));
     }
 
     fn left(&self) -> Vec<Vec<u64>> {
@@ -79,7 +79,7 @@ fn asks_of_one_turn_leave_together_and_in_their_order() {
     let (story, runner) = (Story::new(), Arc::default());
     story.run(&runner);
     let _asked = [story.ask(), story.ask(), story.ask()];
-    assert_eq!((runner.count(), story.left()), (1, vec![]), "the desk is told once");
+    assert_eq!((runner.count(), story.left()), (1, vec![]), "the bundler is told once");
     story.run(&runner);
     assert_eq!(story.left(), [[0, 1, 2]]);
 }
@@ -98,7 +98,7 @@ fn each_answer_finds_whoever_asked() {
     story.run(&runner);
     assert!(asked.iter_mut().all(|asking| !polled(asking, &woken)));
     [2, 0].into_iter().for_each(|ticket| story.answer(ticket));
-    assert_eq!((runner.count(), woken.count()), (1, 0), "the desk is woken once for both");
+    assert_eq!((runner.count(), woken.count()), (1, 0), "the bundler is woken once for both");
     story.run(&runner);
     assert_eq!(woken.count(), 2);
     assert_eq!(asked.each_mut().map(|asking| polled(asking, &woken)), [true, false, true]);
