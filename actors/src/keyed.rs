@@ -3,8 +3,8 @@
 //! [`Keyed`] wraps any machine. A command that comes with a key is judged once; its answer, acceptance or
 //! refusal, is stored and given again, byte for byte, until the key is forgotten. A machine may keep the keys of some commands
 //! itself ([`Machine::own_key`]); they and those kept here are one set: what one side knows the other refuses. Keys cost one
-//! look-up on each side that there is; commands without a key cost nothing here. A stored answer is kept as bytes: there is one for every hold and
-//! order of the last day, and hardly any is ever asked for again.
+//! look-up on each side that there is; commands without a key cost nothing here. A stored answer is kept as bytes: there is
+//! one for every hold and order of the last day, and hardly any is ever asked for again.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -5,8 +5,8 @@
 //! with one write ([`pipeline`]). Whatever it does not recognise byte for byte is actix-web's ([`slow`]): one ordinary
 //! request is lent there and the connection comes back behind its answer, to end there if it is HTTP/1.0 or says
 //! `connection: close`; an unusual one (a coding of the body, an upgrade, two lengths) takes the connection there for good.
-//! One that becomes a WebSocket comes back behind the 101. Same status codes, headers, limits and metrics as without the lane, which `http.fast_lane = false`
-//! shows; only deadlines are stricter, as actix-http gives none to a head behind the first.
+//! One that becomes a WebSocket comes back behind the 101. Same status codes, headers, limits and metrics as without the
+//! lane, which `http.fast_lane = false` shows; only deadlines are stricter, as actix-http gives none to a head behind the first.
 
 mod asks;
 mod connection;

@@ -1,10 +1,10 @@
 //! The slow way: actix-web answers on a connection that the lane lends to it.
 //!
 //! For one ordinary request the lane lends exactly the bytes of that request, and gets the connection back behind the
-//! answer, to go on or, behind a request that was the last, to end it. For anything unusual it gives the connection away for good. One that asks for a WebSocket it gives away until the
-//! answer: behind a 101 the connection comes back with the session that was agreed on, and actix-web's dispatcher and its
-//! buffers end. Owns who reads and writes meanwhile, and how long that may last: actix-web gives a time to the first head of
-//! a connection only. It understands nothing of the requests themselves.
+//! answer, to go on or, behind a request that was the last, to end it. For anything unusual it gives the connection away for
+//! good. One that asks for a WebSocket it gives away until the answer: behind a 101 the connection comes back with the session
+//! that was agreed on, and actix-web's dispatcher and its buffers end. Owns who reads and writes meanwhile, and how long that
+//! may last: actix-web gives a time to the first head of a connection only. It understands nothing of the requests themselves.
 
 #[cfg(test)]
 mod tests;
