@@ -1,7 +1,7 @@
 //! Redis as a box office: a script a hold (SET seat NX EX, INCR counter, LPUSH log), `appendonly yes`, `appendfsync always`.
 //!
-//! A hold counts when the script gave the seat. In a closed loop `redis-benchmark` drives it. At a share of its most it is driven from here, because that tool knows no
-//! open loop: arrivals like those of our own load, latency from the intended start.
+//! A hold counts when the script gave the seat. In a closed loop `redis-benchmark` drives it. At a share of its most it is driven
+//! from here, because that tool knows no open loop: arrivals like those of our own load, latency from the intended start.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
