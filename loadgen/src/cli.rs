@@ -70,8 +70,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
     /// Only this row or group (may be repeated): speed (the default: availability-64, availability-512,
-    /// availability-pipelined, holds and holds-pipelined, which count new holds only, rush-pipelined), cost (CPU by kind of request, 1 and 16 in flight),
-    /// cores (one and all), events (one small and 1,000 large), share (latency at 60 % of the most)
+    /// availability-pipelined, holds and holds-pipelined, which count new holds only, rush-pipelined), cost (CPU by kind of
+    /// request, 1 and 16 in flight), cores (one and all), events (one small and 1,000 large), share (latency at 60 % of the most)
     #[arg(long, value_name = "ROW")]
     pub only: Vec<String>,
     /// The server's program [default: `stampede` beside this program]

@@ -97,7 +97,7 @@ impl Bundler {
     }
 
     /// Sends what is asked and hands out what is answered, for as long as the thread lives. To be spawned once, on the
-    /// thread whose it is.
+    /// thread that asks.
     pub async fn run(self: Rc<Self>) {
         let mut taken = Vec::new();
         poll_fn(|context| {

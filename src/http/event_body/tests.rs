@@ -171,12 +171,9 @@ fn the_largest_event_and_its_answer_fit_into_one_record_beside_what_others_chang
         read(&largest).unwrap_err().to_string(),
         "invalid_request: blocks must have at most 40000 rows together"
     );
-    largest["blocks"] = (0..1000)
-        .map(|at| {
-            json!({"id": at.to_string(), "kind": "seated", "price": 1, "rows": 1000,
-        "seats_per_row": 1})
-        })
-        .collect();
+    let many_rows =
+        |at: usize| json!({"id": at.to_string(), "kind": "seated", "price": 1, "rows": 1000, "seats_per_row": 1});
+    largest["blocks"] = (0..BLOCKS_MAX).map(many_rows).collect();
     assert!(largest.to_string().len() < 100_000, "few bytes can ask for much");
     assert!(read(&largest).unwrap_err().to_string().contains("40000 rows"));
 }
